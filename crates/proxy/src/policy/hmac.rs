@@ -14,7 +14,7 @@ use std::{
 use ::redis::{Script, Value as Answered};
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use identity::{
     fields::{self, Input, Item},
     message::{Message, combined},
@@ -252,9 +252,7 @@ impl Hmac {
         let (is_whole, bytes) = (held.is_whole(), held.beginning(self.body_bytes_max));
         // Another way in may want it as it came.
         *body = held.into_body();
-        // Nobody waits for leave to send it any more.
-        call.expects_continue = false;
-        call.head.headers.remove(header::EXPECT);
+        call.has_been_sent();
         if !is_whole {
             let hint = format!("a signed body has {} bytes at most", self.body_bytes_max);
             return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));

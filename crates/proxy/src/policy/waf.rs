@@ -106,6 +106,7 @@ impl Waf {
             match Held::read(body, self.limit).await {
                 Err(failure) => stopped = Some(failure),
                 Ok(held) => {
+                    call.has_been_sent();
                     stopped = self.look_into(&call.head.headers, &held, &mut judging).await.err();
                     *body = held.into_body();
                 }

@@ -351,6 +351,17 @@ fn a_body_of_a_byte_at_a_time_takes_memory_for_its_bytes() {
 }
 
 #[test]
+fn what_has_been_looked_at_waits_for_no_leave_of_the_upstreams() {
+    let own = Own::new("SecRule ARGS \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let (gateway, upstream) = guarded(&own.settings(""), "");
+    let head = format!(
+        "POST /a HTTP/1.1\nhost: a.test\ncontent-type: {FORM}\nexpect: 100-continue\ncontent-length: 3"
+    );
+    assert_eq!(gateway.send(&head, b"a=b").status, 200);
+    assert_eq!(upstream.seen()[0].header("expect"), None);
+}
+
+#[test]
 fn what_is_called_grpc_is_looked_at_where_it_may_be_something_else() {
     let own = Own::new(
         "SecAction \"id:1,phase:1,pass,nolog,ctl:forceRequestBodyVariable=On\"\n\
