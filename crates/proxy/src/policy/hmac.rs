@@ -38,6 +38,7 @@ use crate::{
     consumer::{Consumer, Consumers},
     failure::{Failure, Problem},
     handler::ai::shared::Sharing,
+    hex::hex,
 };
 
 static METRIC: Metric = Metric {
@@ -468,15 +469,6 @@ fn stripe(told: &str) -> Result<Shown, &'static str> {
 fn seconds(text: &str) -> Result<f64, &'static str> {
     let is_number = !text.is_empty() && text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten().ok_or("the time is no number")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The bytes of a digest of SHA-256 in hexadecimal.
