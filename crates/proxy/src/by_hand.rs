@@ -80,6 +80,8 @@ pub struct ByHand {
     sets: Mutex<Vec<Set>>,
     /// The last change could not be written: the file says something else. Changed with `sets` alone.
     is_unsaved: AtomicBool,
+    /// Held while something is done and kept.
+    doing: Mutex<()>,
 }
 
 impl BreakerWish {
@@ -111,11 +113,16 @@ impl ByHand {
     /// There is something that cannot be read: whoever starts without it might send calls where an operator wants none.
     pub fn of(folder: PathBuf) -> Result<Self, String> {
         let sets = Mutex::new(read(&folder)?);
-        Ok(Self { folder: Some(folder), sets, is_unsaved: AtomicBool::new(false) })
+        Ok(Self { folder: Some(folder), sets, ..Self::default() })
     }
 
     fn sets(&self) -> MutexGuard<'_, Vec<Set>> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever does something and keeps it is alone with both: what is kept is what was done last.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps how a breaker was set.
