@@ -190,6 +190,7 @@ impl ByHand {
     /// Reads once more what another process may have kept meanwhile, and sets it.
     pub(crate) fn again(&self, compiled: &Compiled) -> Result<(), String> {
         let Some(folder) = &self.folder else { return Ok(()) };
+        let _alone = self.alone();
         let now = read(folder)?;
         let before = std::mem::replace(&mut *self.sets(), now.clone());
         for gone in before.iter().filter(|set| !now.iter().any(|one| one.what == set.what)) {
