@@ -3,6 +3,7 @@
 # A first build counts what it does in one short round of each scene of `scripts/bench.sh` (installed before), a second
 # one uses the counts: what is executed together stands together.
 # `--plain` leaves the counting out. Ends with target/dist/tidegate; some 45 minutes on two cores, 20 with `--plain`.
+# Any other build of the profile, `scripts/bench.sh`'s among them, puts the plain one in its place again: keep a copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
