@@ -124,7 +124,9 @@ impl Waf {
         }
         if self.answers.is_some() && matches!(verdict, Verdict::Continue) && stopped.is_none() {
             judging.rest();
-            call.keep(self, judging);
+            // Whoever leaves before there is an answer is on record all the same.
+            record(call, &judging);
+            call.keep(self, Waiting { judging, kept: self.kept.clone(), is_counted: false });
         } else {
             // Nothing more is asked: what the call holds is not kept while others answer it.
             run(&mut judging, Phase::Logging).await;
@@ -207,31 +209,8 @@ impl Waf {
 
     /// Writes down what the rules said.
     fn close(&self, call: &mut Call, judging: &Transaction) {
-        let outcome = match (judging.verdict(), judging.would(), judging.fired()) {
-            (Some(_), ..) => Outcome::Refused,
-            (None, Some(_), _) => Outcome::Detected,
-            (None, None, []) => Outcome::Passed,
-            (None, None, _) => Outcome::Noted,
-        };
-        let is_out = [judging.verdict(), judging.would()].contains(&Some(&Judgement::OutOfSteps));
-        let rules = judging.fired().iter().map(|fired| fired.rule);
-        self.kept.note(outcome, rules, judging.steps(), is_out);
-        if outcome == Outcome::Passed {
-            return;
-        }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (score, answer_score) = judging.scores();
-        let fired = judging.fired().iter().map(|fired| WafFired {
-            rule: fired.rule,
-            matched: fired.matched.as_ref().map(|matched| (text(&fired.at), text(matched))),
-        });
-        call.record.waf = Some(Box::new(WafRecord {
-            outcome: outcome.as_str(),
-            by: judging.refused_by(),
-            score,
-            answer_score,
-            fired: fired.collect(),
-        }));
+        count(&self.kept, judging);
+        record(call, judging);
     }
 
     async fn judge_answer(
@@ -268,6 +247,57 @@ impl Waf {
         run(judging, Phase::AnswerBody).await;
         Ok(())
     }
+}
+
+/// A call whose answer is waited for. One that is given up meanwhile counts by what was found of its request.
+struct Waiting {
+    judging: Box<Transaction>,
+    kept: Arc<Kept>,
+    is_counted: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            count(&self.kept, &self.judging);
+        }
+    }
+}
+
+fn outcome(judging: &Transaction) -> Outcome {
+    match (judging.verdict(), judging.would(), judging.fired()) {
+        (Some(_), ..) => Outcome::Refused,
+        (None, Some(_), _) => Outcome::Detected,
+        (None, None, []) => Outcome::Passed,
+        (None, None, _) => Outcome::Noted,
+    }
+}
+
+fn count(kept: &Kept, judging: &Transaction) {
+    let is_out = [judging.verdict(), judging.would()].contains(&Some(&Judgement::OutOfSteps));
+    let rules = judging.fired().iter().map(|fired| fired.rule);
+    kept.note(outcome(judging), rules, judging.steps(), is_out);
+}
+
+/// Has the call's record tell what the rules have said.
+fn record(call: &mut Call, judging: &Transaction) {
+    let outcome = outcome(judging);
+    if outcome == Outcome::Passed {
+        return;
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (score, answer_score) = judging.scores();
+    let fired = judging.fired().iter().map(|fired| WafFired {
+        rule: fired.rule,
+        matched: fired.matched.as_ref().map(|matched| (text(&fired.at), text(matched))),
+    });
+    call.record.waf = Some(Box::new(WafRecord {
+        outcome: outcome.as_str(),
+        by: judging.refused_by(),
+        score,
+        answer_score,
+        fired: fired.collect(),
+    }));
 }
 
 /// Runs a phase in slices.
@@ -345,10 +375,11 @@ impl Policy for Waf {
     }
 
     fn response(&self, call: &mut Call, _: &mut Response<Body>) {
-        if let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) {
-            judging.begin(Phase::Logging);
-            judging.advance(LOGGING);
-            self.close(call, &judging);
+        if let Some(mut waiting) = call.take::<Self, Waiting>(self) {
+            waiting.judging.begin(Phase::Logging);
+            waiting.judging.advance(LOGGING);
+            waiting.is_counted = true;
+            self.close(call, &waiting.judging);
         }
     }
 
@@ -362,19 +393,21 @@ impl Policy for Waf {
         answer: &'a mut Response<Body>,
     ) -> LocalBoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) else { return Ok(()) };
+            let Some(mut waiting) = call.take::<Self, Waiting>(self) else { return Ok(()) };
             let Some(answers) = &self.answers else { return Ok(()) };
             let is_tunnel = call.is_switched_by(answer);
-            if judging.verdict().is_some() || is_tunnel {
-                run(&mut judging, Phase::Logging).await;
-                self.close(call, &judging);
+            if waiting.judging.verdict().is_some() || is_tunnel {
+                run(&mut waiting.judging, Phase::Logging).await;
+                waiting.is_counted = true;
+                self.close(call, &waiting.judging);
                 return Ok(());
             }
-            let judged = self.judge_answer(answers, &mut judging, answer).await;
-            run(&mut judging, Phase::Logging).await;
-            self.close(call, &judging);
+            let judged = self.judge_answer(answers, &mut waiting.judging, answer).await;
+            run(&mut waiting.judging, Phase::Logging).await;
+            waiting.is_counted = true;
+            self.close(call, &waiting.judging);
             judged?;
-            match self.refusal(&judging, false) {
+            match self.refusal(&waiting.judging, false) {
                 Verdict::Continue => Ok(()),
                 Verdict::Answer(other) => {
                     *answer = *other;

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde_json::json;
 
 use super::{
-    super::harness::{Answer, Gateway, Upstream, eventually, h2, peers_folder},
+    super::harness::{Answer, Client, Gateway, Upstream, eventually, h2, pause, peers_folder},
     decompress::packed,
     guarded, last, refused, with_policies,
 };
@@ -440,6 +440,31 @@ routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{
     assert_eq!(unread(), Some(0.0));
     assert_eq!((ask(&gateway, "/deflate", "").status, ask(&gateway, "/broken", "").status), (200, 200));
     assert_eq!(unread(), Some(2.0), "what nobody could look into is told");
+}
+
+#[test]
+fn who_leaves_before_there_is_an_answer_is_told_all_the_same() {
+    let own = Own::new("SecRule ARGS \"@contains bad\" \"id:1,phase:2,deny\"\n");
+    let upstream = Upstream::scripted(|_| {
+        pause(1_000);
+        None
+    });
+    let gateway = Gateway::start(&format!(
+        "accessLog: [{{kind: stdout}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: {}, backends: [{{upstream: u}}]}}]",
+        upstream.address,
+        own.settings("mode: detect, response: {}")
+    ));
+    let mut client = Client::connect(gateway.address);
+    client.write("GET /a?a=bad HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    eventually("it is asked for", || !upstream.seen().is_empty());
+    drop(client);
+    let record = gateway.record("who left", |record| record["failure"]["reason"] == "client-left");
+    let waf = &record["waf"];
+    assert_eq!((&waf["outcome"], &waf["rules"]), (&json!("detected"), &json!([1])), "{record}");
+    let counted = "tidegate_waf_requests_total{policy=\"routes/r\",outcome=\"detected\"}";
+    eventually("it is counted", || gateway.metric(counted) == Some(1.0));
 }
 
 #[test]
