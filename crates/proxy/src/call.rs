@@ -227,6 +227,12 @@ impl Call {
         self.notes.swap_remove(at).1.downcast().ok().map(|note| *note)
     }
 
+    /// Its body has been read here: nobody waits for leave to send it any more.
+    pub(crate) fn has_been_sent(&mut self) {
+        self.expects_continue = false;
+        self.head.headers.remove(http::header::EXPECT);
+    }
+
     /// Whether its body is one half of a switched protocol: it has no end, and nobody may wait for it. A client that only
     /// says that it would switch has a body like any other.
     pub(crate) fn body_is_tunnel(&self) -> bool {

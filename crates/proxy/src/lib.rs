@@ -26,6 +26,7 @@ mod failure;
 pub mod fuzzing;
 mod guard;
 mod handler;
+mod hex;
 mod issuers;
 mod jq;
 pub mod ledger;

@@ -437,6 +437,7 @@ impl Gateway {
         rule: &str,
         wish: strangler::StranglerWish,
     ) -> Operated<strangler::StranglerStatus> {
+        let _alone = self.by_hand.alone();
         let status = strangler::operate(&self.shared.compiled.load(), route, rule, wish);
         if status.is_none() && wish != strangler::StranglerWish::Auto {
             return Operated::Nothing;
@@ -469,6 +470,7 @@ impl Gateway {
         upstream: &str,
         wish: BreakerWish,
     ) -> Result<Operated<BreakerStatus>, NoSuchBreaker> {
+        let _alone = self.by_hand.alone();
         let compiled = self.shared.compiled.load();
         let known = compiled.upstreams.get(upstream).ok_or(NoSuchBreaker::Upstream);
         let status = known.and_then(|known| {

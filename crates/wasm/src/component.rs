@@ -8,7 +8,7 @@ use wasmtime::{
 };
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, MEMORIES_MAX, TABLES_EACH},
     host,
     host::types::{Answer, Verdict},
     plugin::{Limits, Plugin, Uses},
@@ -24,6 +24,8 @@ const MAGIC: &[u8] = b"\0asm";
 pub struct Component {
     pub(crate) engine: &'static Engine,
     pub(crate) pre: InstancePre<State>,
+    /// As how many of all instances one of it counts: what it needs of memories and tables, others have not.
+    pub(crate) weight: u32,
     pub(crate) on_request: Option<ComponentExportIndex>,
     pub(crate) on_response: Option<ComponentExportIndex>,
     pub(crate) handle: Option<ComponentExportIndex>,
@@ -86,7 +88,11 @@ impl Component {
                     .to_owned(),
             );
         }
-        Ok(Self { engine, pre, on_request, on_response, handle })
+        // What takes modules from elsewhere does not say it, and counts as the largest.
+        let weight = component
+            .resources_required()
+            .map_or(MEMORIES_MAX, |all| all.num_memories.max(all.num_tables.div_ceil(TABLES_EACH)).max(1));
+        Ok(Self { engine, pre, weight, on_request, on_response, handle })
     }
 
     /// Starts an instance, so that what cannot start is found when it is loaded.

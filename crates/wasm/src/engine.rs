@@ -21,8 +21,12 @@ use crate::warm::Ages;
 pub(crate) const INSTANCES_MAX: u32 = 1000;
 /// Bytes of memory that an instance may be allowed.
 pub(crate) const MEMORY_BYTES_MAX: usize = 1 << 30;
-/// Core modules, memories and tables of one component.
+/// Core modules and tables of one component.
 const PARTS_MAX: u32 = 16;
+/// Memories of one component.
+pub(crate) const MEMORIES_MAX: u32 = 4;
+/// Tables that there are for each instance, on average.
+pub(crate) const TABLES_EACH: u32 = 2;
 /// Entries of a table.
 pub(crate) const TABLE_MAX: usize = 100_000;
 /// How long whoever computes is not interrupted.
@@ -36,7 +40,7 @@ const LOOK: Duration = Duration::from_secs(10);
 pub struct Engine {
     pub(crate) inner: wasmtime::Engine,
     pub(crate) ticker: Arc<Ticker>,
-    /// Instances that there are.
+    /// Instances that there are, each as often as its component needs of what is shared.
     pub(crate) live: Arc<AtomicU32>,
     clock: Thread,
 }
@@ -54,10 +58,10 @@ impl Engine {
         pool.total_component_instances(instances)
             .total_core_instances(instances * 4)
             .total_memories(instances)
-            .total_tables(instances * 2)
+            .total_tables(instances * TABLES_EACH)
             .total_stacks(instances)
             .max_core_instances_per_component(PARTS_MAX)
-            .max_memories_per_component(4)
+            .max_memories_per_component(MEMORIES_MAX)
             .max_tables_per_component(PARTS_MAX)
             .max_memory_size(MEMORY_BYTES_MAX)
             .table_elements(TABLE_MAX)
@@ -129,7 +133,8 @@ impl Ticker {
         let until = Instant::now() + LOOK;
         std::thread::park_timeout(LOOK);
         let is_time = Instant::now() >= until;
-        while is_time && self.drop_aged(Instant::now()) {}
+        // Who computes meanwhile is to be interrupted: the rest goes at the ticks.
+        while is_time && self.running.load(Ordering::SeqCst) == 0 && self.drop_aged(Instant::now()) {}
         is_time
     }
 

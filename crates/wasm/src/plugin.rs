@@ -104,19 +104,22 @@ pub(crate) struct Instance {
 }
 
 /// Counts an instance while it is there.
-struct Place(Arc<AtomicU32>);
+struct Place {
+    count: Arc<AtomicU32>,
+    weight: u32,
+}
 
 impl Place {
-    fn take(count: &Arc<AtomicU32>, most: u32) -> Result<Self, Stopped> {
-        let one_more = |now: u32| (now < most).then_some(now + 1);
-        let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.map(|_| Self(count.clone())).map_err(|_| Stopped::Full)
+    fn take(count: &Arc<AtomicU32>, most: u32, weight: u32) -> Result<Self, Stopped> {
+        let more = |now: u32| now.checked_add(weight).filter(|all| *all <= most);
+        let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map(|_| Self { count: count.clone(), weight }).map_err(|_| Stopped::Full)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(self.weight, Ordering::Relaxed);
     }
 }
 
@@ -227,7 +230,7 @@ impl Plugin {
         if let Some(instance) = self.warm.take() {
             return Ok(instance);
         }
-        let place = Place::take(&self.live, self.limits.instances)?;
+        let place = Place::take(&self.live, self.limits.instances, 1)?;
         let mut instance = Self::start(&self.component, &self.limits, &self.uses).await?;
         instance.place = Some(place);
         Ok(instance)
@@ -250,7 +253,7 @@ impl Plugin {
         uses: &Uses,
     ) -> Result<Instance, Stopped> {
         let engine = component.engine;
-        let place = Place::take(&engine.live, INSTANCES_MAX)?;
+        let place = Place::take(&engine.live, INSTANCES_MAX, component.weight)?;
         let (asks, mut asked) = mpsc::channel(1);
         let mut store = Store::new(&engine.inner, State::new(limits, uses, asks));
         store.limiter(|state| state);
@@ -331,16 +334,40 @@ mod tests {
       (core instance $i (instantiate $m))
       (func (export "handle") (result $answer) (canon lift (core func $i "f") (memory (core memory $i "memory")))))"#;
 
-    #[test]
-    fn an_instance_that_nobody_needs_goes_and_the_next_call_has_another() {
-        let limits = Limits {
+    fn limits() -> Limits {
+        Limits {
             memory: 1 << 20,
             cpu: Duration::from_secs(5),
             time: Duration::from_secs(20),
             fetches: 0,
             instances: 4,
             reuse: 1000,
+        }
+    }
+
+    #[test]
+    fn an_instance_counts_by_what_it_takes_of_what_all_have() {
+        let load = |text: &str| {
+            let bytes = wat::parse_str(text).expect("a component");
+            Component::load(&bytes, &limits()).expect("it loads")
         };
+        assert_eq!(load(HANDLER).weight, 1);
+        let one = "(core module $e (memory 1) (table 1 funcref))";
+        let more = format!("{one} {} (core instance $i", "(core instance (instantiate $e))".repeat(3));
+        assert_eq!(load(&HANDLER.replace("(core instance $i", &more)).weight, 4);
+        let count = Arc::default();
+        let large = Place::take(&count, 5, 4).expect("room for it");
+        assert!(matches!(Place::take(&count, 5, 2), Err(Stopped::Full)));
+        let small = Place::take(&count, 5, 1).expect("room for it");
+        drop(large);
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+        drop(small);
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_instance_that_nobody_needs_goes_and_the_next_call_has_another() {
+        let limits = limits();
         let bytes = wat::parse_str(HANDLER).expect("a component");
         let component = Component::load(&bytes, &limits).expect("it loads");
         let plugin = Plugin::new(Arc::new(component), limits, Uses::default());

@@ -25,6 +25,13 @@ impl<'w> Around<'w> {
         Self { world, route, is_second, is_shared: matches!(used, PolicyUse::Shared(_)) }
     }
 
+    /// Whether a policy of this kind that stands further out runs before those of the route.
+    pub(super) fn has_outer(&self, kind: &str) -> bool {
+        let global = self.config().global_policies.iter();
+        let outer = global.chain(self.listeners().flat_map(|listener| &listener.policies));
+        outer.filter_map(|used| self.world.policy(used)).any(|policy| policy.name() == kind)
+    }
+
     /// What the route matches; everything when empty.
     pub(crate) fn matches(&self) -> &'w [Match] {
         &self.route.matches

@@ -1,7 +1,7 @@
 //! What an expression takes from `captures`, some path must capture: otherwise it fails at every call.
 //!
 //! A route's own expressions see what its matches capture, and those of a match what that one does. All others run for several
-//! routes, so that a name is enough that one of them has.
+//! routes, so that a name is enough that one of them has, or that is asked for by `has`.
 
 use std::{
     cell::LazyCell,
@@ -44,7 +44,8 @@ pub(super) fn check(config: &Config, tree: &Node, expressions: &[Written], found
             None if !all_are_known || config.routes.is_empty() => continue,
             None => (BTreeSet::clone(&everywhere), "route"),
         };
-        for name in names.iter().filter(|name| !known.contains(**name)) {
+        let is_told = |name: &&&str| !known.contains(**name) && (own.is_some() || !asks_for(&one.text, name));
+        for name in names.iter().filter(is_told) {
             let message = format!("no {whose} captures `{name}`");
             let wrong = Diagnostic::error(&one.path, message).at(one.place);
             found.push(wrong.help(help(name, &known)));
@@ -76,6 +77,13 @@ fn help(name: &str, known: &BTreeSet<String>) -> String {
             format!("there are: `{}`{more}", names.join("`, `"))
         }
     }
+}
+
+/// Whether an expression asks first whether there is a capture of this name: `has(captures.id)`.
+fn asks_for(text: &str, name: &str) -> bool {
+    let text: String = text.split_whitespace().collect();
+    let forms = [format!(".{name}"), format!("['{name}']"), format!("[\"{name}\"]")];
+    forms.iter().any(|form| text.contains(&format!("has(captures{form})")))
 }
 
 /// The names that an expression takes from `captures`: `captures.id`, `captures['id']`.
@@ -128,6 +136,16 @@ fn member(behind: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_asked_for_in_either_form() {
+        for text in ["a && has( captures.id )", "has(captures['id'])", "has(captures [ \"id\" ])"] {
+            assert!(asks_for(text, "id"), "{text}");
+        }
+        for text in ["captures.id", "has(captures.ids)", "has(jwt.id)"] {
+            assert!(!asks_for(text, "id"), "{text}");
+        }
+    }
 
     #[test]
     fn names_are_found_in_both_forms_and_not_in_texts_or_other_members() {

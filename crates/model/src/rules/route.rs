@@ -356,7 +356,8 @@ fn fitting(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     let mut before: Vec<&str> = Vec::new();
     at.each("policies", &route.policies, |at, used| {
         let Some(policy) = world.policy(used) else { return };
-        let around = Around::new(world, route, used, before.contains(&policy.name()));
+        let mut around = Around::new(world, route, used, before.contains(&policy.name()));
+        around.is_second |= around.has_outer(policy.name());
         before.push(policy.name());
         match used {
             PolicyUse::Inline(_) => at.field(policy.name(), |at| {

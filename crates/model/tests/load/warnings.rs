@@ -69,6 +69,29 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
 }
 
 #[test]
+fn what_an_expression_for_all_routes_asks_for_first_need_not_be_there() {
+    let with = |when: &str| {
+        let policies = format!("[{{loadShed: {{priorities: [{{when: \"{when}\", priority: high}}]}}}}]");
+        whole(LISTENER, &format!("globalPolicies: {policies}\nroutes: [{{name: r, {BACKENDS}}}]"))
+    };
+    assert_eq!(with("has(captures.tenant) && captures.tenant == 'x'"), "");
+    assert!(with("captures.tenant == 'x'").contains("no route captures `tenant`"));
+}
+
+#[test]
+fn a_path_that_was_rewritten_further_out_may_begin_with_another_prefix() {
+    let rewrite = |prefix: &str| format!("[{{rewrite: {{path: {{stripPrefix: {prefix}}}}}}}]");
+    let routes = format!(
+        "routes: [{{name: r, match: [{{path: {{prefix: /v1}}}}], policies: {}, {BACKENDS}}}]",
+        rewrite("/api")
+    );
+    assert!(whole(LISTENER, &routes).contains("nothing is removed"));
+    assert_eq!(whole(LISTENER, &format!("globalPolicies: {}\n{routes}", rewrite("/v1"))), "");
+    let listener = LISTENER.replace("}]", &format!(", policies: {}}}]", rewrite("/v1")));
+    assert_eq!(whole(&listener, &routes), "");
+}
+
+#[test]
 fn who_signs_in_at_an_upstream_may_be_locked_out() {
     let text = format!(
         "{LISTENER}\nupstreams: [{{name: a, endpoints: [{{address: \"127.0.0.1:1\"}}], policies: [{KEYS}]}}]\n\

@@ -46,6 +46,8 @@ const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether a connection is still one.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is told that nothing keeps some messages.
+const UNKEPT_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is said where there is no connection.
 const AWAY: &str = "there is no connection to the broker";
@@ -84,8 +86,8 @@ pub(crate) struct Broker {
     looked: Arc<Notify>,
     /// Why it is away, for the status.
     trouble: Mutex<Option<String>>,
-    /// It was told that nothing there keeps some messages, since the last one that was kept.
-    is_unkept: AtomicBool,
+    /// When it was last told that nothing there keeps some messages.
+    told_unkept: Mutex<Option<Instant>>,
     /// Of the messages that its subscriptions have given back.
     tries: subscription::Tries,
     numbers: Numbers,
@@ -129,7 +131,7 @@ impl Broker {
             started: AtomicBool::new(false),
             looked: Arc::new(Notify::new()),
             trouble: Mutex::default(),
-            is_unkept: AtomicBool::new(false),
+            told_unkept: Mutex::default(),
             tries: subscription::Tries::default(),
             numbers: Numbers::default(),
         }))
@@ -189,7 +191,9 @@ impl Broker {
         let began = Instant::now();
         let subject = outgoing.subject.clone();
         let result = self.sent(outgoing, timeout).await;
-        self.tell_unkept(&subject, &result);
+        if matches!(result, Err(Unconfirmed::NoStream)) {
+            self.tell_unkept(&subject, began);
+        }
         let numbers = &self.numbers;
         let count = match &result {
             Ok(confirmed) => {
@@ -211,20 +215,20 @@ impl Broker {
         result
     }
 
-    /// Says once in the process's log that nothing keeps some messages, until something is kept again.
-    fn tell_unkept(&self, subject: &str, result: &Result<Confirmed, Unconfirmed>) {
-        match result {
-            Ok(_) if self.is_unkept.load(Ordering::Relaxed) => self.is_unkept.store(false, Ordering::Relaxed),
-            Err(Unconfirmed::NoStream) if !self.is_unkept.swap(true, Ordering::Relaxed) => {
-                let (broker, missing) = (&*self.name, self.kind.keeper());
-                tracing::warn!(
-                    broker,
-                    subject,
-                    "nothing at the broker `{broker}` keeps messages of `{subject}`: there is no {missing} for it"
-                );
-            }
-            _ => {}
+    /// Says in the process's log that nothing keeps some messages, once in a while: others may be kept all the time.
+    fn tell_unkept(&self, subject: &str, now: Instant) {
+        let mut told = self.told_unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|before| now.saturating_duration_since(before) < UNKEPT_AGAIN) {
+            return;
         }
+        *told = Some(now);
+        drop(told);
+        let (broker, missing) = (&*self.name, self.kind.keeper());
+        tracing::warn!(
+            broker,
+            subject,
+            "nothing at the broker `{broker}` keeps messages of `{subject}`: there is no {missing} for it"
+        );
     }
 
     async fn sent(&self, outgoing: Outgoing, timeout: Duration) -> Result<Confirmed, Unconfirmed> {

@@ -31,6 +31,7 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem},
     handler::ai::shared::Sharing,
+    hex::hex,
 };
 
 static ONCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("anti_replay/once.lua")));
@@ -288,15 +289,6 @@ fn digested(parts: &[&[u8]]) -> Mark {
     let length = mark.len();
     mark.copy_from_slice(&context.finish().as_ref()[..length]);
     mark
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 impl NeedsOf for model::policy::AntiReplay {

@@ -82,9 +82,7 @@ pub(crate) async fn shown(
     let held = Held::read(body, limit).await?;
     let (is_whole, shown) = (held.is_whole(), held.beginning(limit));
     *body = held.into_body();
-    // Nobody waits for leave to send it any more.
-    call.expects_continue = false;
-    call.head.headers.remove(header::EXPECT);
+    call.has_been_sent();
     if !is_whole && !in_part {
         let hint = format!("a body has {limit} bytes at most here");
         return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));

@@ -86,7 +86,9 @@ impl Graphql {
                     upload: self.upload_bytes_max,
                     batch: limits.batch,
                 };
-                body::of_body(call, body, &bounds).await?
+                let read = body::of_body(call, body, &bounds).await?;
+                call.has_been_sent();
+                read
             }
             _ => return Err(refusal(Code::Method, "operations come by GET or POST").into()),
         };

@@ -14,7 +14,7 @@ use std::{
 use ::redis::{Script, Value as Answered};
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use identity::{
     fields::{self, Input, Item},
     message::{Message, combined},
@@ -38,6 +38,7 @@ use crate::{
     consumer::{Consumer, Consumers},
     failure::{Failure, Problem},
     handler::ai::shared::Sharing,
+    hex::hex,
 };
 
 static METRIC: Metric = Metric {
@@ -252,9 +253,7 @@ impl Hmac {
         let (is_whole, bytes) = (held.is_whole(), held.beginning(self.body_bytes_max));
         // Another way in may want it as it came.
         *body = held.into_body();
-        // Nobody waits for leave to send it any more.
-        call.expects_continue = false;
-        call.head.headers.remove(header::EXPECT);
+        call.has_been_sent();
         if !is_whole {
             let hint = format!("a signed body has {} bytes at most", self.body_bytes_max);
             return Err(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
@@ -470,15 +469,6 @@ fn stripe(told: &str) -> Result<Shown, &'static str> {
 fn seconds(text: &str) -> Result<f64, &'static str> {
     let is_number = !text.is_empty() && text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten().ok_or("the time is no number")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The bytes of a digest of SHA-256 in hexadecimal.

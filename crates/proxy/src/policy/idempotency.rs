@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Response, header};
+use http::{HeaderName, HeaderValue, Method, Response};
 use model::{policy::idempotency::AnswerStore, resource::redis::WhenAway};
 
 use self::{
@@ -168,9 +168,7 @@ impl Idempotency {
                 return Verdict::Fail(Failure::refused(Problem::BodyTooLarge).with_hint(hint));
             }
         };
-        // Nobody waits for leave to send it any more.
-        call.expects_continue = false;
-        call.head.headers.remove(header::EXPECT);
+        call.has_been_sent();
         let fingerprint = fingerprint(call, &bytes);
         *body = if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) };
         let counted = &self.shared.counted;

@@ -101,6 +101,7 @@ impl Transform {
         body: &mut Body,
     ) -> Result<(), Failure> {
         let held = Held::read(body, steps.bytes_max).await?;
+        call.has_been_sent();
         if !held.is_whole() {
             return Err(Failure::refused(Problem::BodyTooLarge)
                 .with_hint(format!("the body has more than {} bytes", steps.bytes_max)));

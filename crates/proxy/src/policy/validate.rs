@@ -203,6 +203,7 @@ impl Validate {
 
     async fn body(&self, call: &mut Call, body: &mut Body, operation: Arc<Operation>) -> Result<(), Failure> {
         let held = Held::read(body, self.body_bytes_max).await?;
+        call.has_been_sent();
         if !held.is_whole() {
             *body = held.into_body();
             let told = format!("the body has more than the {} bytes that are judged", self.body_bytes_max);

@@ -106,6 +106,7 @@ impl Waf {
             match Held::read(body, self.limit).await {
                 Err(failure) => stopped = Some(failure),
                 Ok(held) => {
+                    call.has_been_sent();
                     stopped = self.look_into(&call.head.headers, &held, &mut judging).await.err();
                     *body = held.into_body();
                 }
@@ -123,7 +124,9 @@ impl Waf {
         }
         if self.answers.is_some() && matches!(verdict, Verdict::Continue) && stopped.is_none() {
             judging.rest();
-            call.keep(self, judging);
+            // Whoever leaves before there is an answer is on record all the same.
+            record(call, &judging);
+            call.keep(self, Waiting { judging, kept: self.kept.clone(), is_counted: false });
         } else {
             // Nothing more is asked: what the call holds is not kept while others answer it.
             run(&mut judging, Phase::Logging).await;
@@ -206,31 +209,8 @@ impl Waf {
 
     /// Writes down what the rules said.
     fn close(&self, call: &mut Call, judging: &Transaction) {
-        let outcome = match (judging.verdict(), judging.would(), judging.fired()) {
-            (Some(_), ..) => Outcome::Refused,
-            (None, Some(_), _) => Outcome::Detected,
-            (None, None, []) => Outcome::Passed,
-            (None, None, _) => Outcome::Noted,
-        };
-        let is_out = [judging.verdict(), judging.would()].contains(&Some(&Judgement::OutOfSteps));
-        let rules = judging.fired().iter().map(|fired| fired.rule);
-        self.kept.note(outcome, rules, judging.steps(), is_out);
-        if outcome == Outcome::Passed {
-            return;
-        }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (score, answer_score) = judging.scores();
-        let fired = judging.fired().iter().map(|fired| WafFired {
-            rule: fired.rule,
-            matched: fired.matched.as_ref().map(|matched| (text(&fired.at), text(matched))),
-        });
-        call.record.waf = Some(Box::new(WafRecord {
-            outcome: outcome.as_str(),
-            by: judging.refused_by(),
-            score,
-            answer_score,
-            fired: fired.collect(),
-        }));
+        count(&self.kept, judging);
+        record(call, judging);
     }
 
     async fn judge_answer(
@@ -267,6 +247,57 @@ impl Waf {
         run(judging, Phase::AnswerBody).await;
         Ok(())
     }
+}
+
+/// A call whose answer is waited for. One that is given up meanwhile counts by what was found of its request.
+struct Waiting {
+    judging: Box<Transaction>,
+    kept: Arc<Kept>,
+    is_counted: bool,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            count(&self.kept, &self.judging);
+        }
+    }
+}
+
+fn outcome(judging: &Transaction) -> Outcome {
+    match (judging.verdict(), judging.would(), judging.fired()) {
+        (Some(_), ..) => Outcome::Refused,
+        (None, Some(_), _) => Outcome::Detected,
+        (None, None, []) => Outcome::Passed,
+        (None, None, _) => Outcome::Noted,
+    }
+}
+
+fn count(kept: &Kept, judging: &Transaction) {
+    let is_out = [judging.verdict(), judging.would()].contains(&Some(&Judgement::OutOfSteps));
+    let rules = judging.fired().iter().map(|fired| fired.rule);
+    kept.note(outcome(judging), rules, judging.steps(), is_out);
+}
+
+/// Has the call's record tell what the rules have said.
+fn record(call: &mut Call, judging: &Transaction) {
+    let outcome = outcome(judging);
+    if outcome == Outcome::Passed {
+        return;
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (score, answer_score) = judging.scores();
+    let fired = judging.fired().iter().map(|fired| WafFired {
+        rule: fired.rule,
+        matched: fired.matched.as_ref().map(|matched| (text(&fired.at), text(matched))),
+    });
+    call.record.waf = Some(Box::new(WafRecord {
+        outcome: outcome.as_str(),
+        by: judging.refused_by(),
+        score,
+        answer_score,
+        fired: fired.collect(),
+    }));
 }
 
 /// Runs a phase in slices.
@@ -307,23 +338,22 @@ fn fields(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
 }
 
-/// Whether both sides may send at once: what is only called so is held like any other.
+/// Whether both sides may send at once: what is only called so is held like any other. Handlers ask the same, so that none reads
+/// as something else what was let pass as gRPC.
 fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    matches!(version, Version::HTTP_2 | Version::HTTP_3)
-        && (kind == b"application/grpc" || kind.starts_with(b"application/grpc+"))
+    matches!(version, Version::HTTP_2 | Version::HTTP_3) && crate::failure::is_grpc(headers)
 }
 
-/// Whether all that a call may be sent to by its route is spoken to in HTTP/2: what is called gRPC is so by the client's word
-/// alone, and other servers take such a body for what it looks like.
+/// Whether all that a call may be sent to by its route and the policies there is spoken to in HTTP/2: what is called gRPC is so by
+/// the client's word alone, and other servers take such a body for what it looks like.
 fn speaks_grpc(call: &Call) -> bool {
-    let route = call.route.and_then(|route| call.plan.routes.get(route));
-    match route.map(|route| &route.handler) {
-        Some(Handler::Backends(backends)) => backends.are_all_http2(),
-        Some(Handler::Transcode(transcode)) => transcode.passes_grpc(),
+    let Some(route) = call.route.and_then(|route| call.plan.routes.get(route)) else { return false };
+    let is_of_handler = match &route.handler {
+        Handler::Backends(backends) => backends.are_all_http2(),
+        Handler::Transcode(transcode) => transcode.passes_grpc(),
         _ => false,
-    }
+    };
+    is_of_handler && route.chain.leads_to().iter().all(|upstream| upstream.is_http2())
 }
 
 /// Whether an answer's body is one that is looked at.
@@ -345,10 +375,11 @@ impl Policy for Waf {
     }
 
     fn response(&self, call: &mut Call, _: &mut Response<Body>) {
-        if let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) {
-            judging.begin(Phase::Logging);
-            judging.advance(LOGGING);
-            self.close(call, &judging);
+        if let Some(mut waiting) = call.take::<Self, Waiting>(self) {
+            waiting.judging.begin(Phase::Logging);
+            waiting.judging.advance(LOGGING);
+            waiting.is_counted = true;
+            self.close(call, &waiting.judging);
         }
     }
 
@@ -362,19 +393,21 @@ impl Policy for Waf {
         answer: &'a mut Response<Body>,
     ) -> LocalBoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let Some(mut judging) = call.take::<Self, Box<Transaction>>(self) else { return Ok(()) };
+            let Some(mut waiting) = call.take::<Self, Waiting>(self) else { return Ok(()) };
             let Some(answers) = &self.answers else { return Ok(()) };
             let is_tunnel = call.is_switched_by(answer);
-            if judging.verdict().is_some() || is_tunnel {
-                run(&mut judging, Phase::Logging).await;
-                self.close(call, &judging);
+            if waiting.judging.verdict().is_some() || is_tunnel {
+                run(&mut waiting.judging, Phase::Logging).await;
+                waiting.is_counted = true;
+                self.close(call, &waiting.judging);
                 return Ok(());
             }
-            let judged = self.judge_answer(answers, &mut judging, answer).await;
-            run(&mut judging, Phase::Logging).await;
-            self.close(call, &judging);
+            let judged = self.judge_answer(answers, &mut waiting.judging, answer).await;
+            run(&mut waiting.judging, Phase::Logging).await;
+            waiting.is_counted = true;
+            self.close(call, &waiting.judging);
             judged?;
-            match self.refusal(&judging, false) {
+            match self.refusal(&waiting.judging, false) {
                 Verdict::Continue => Ok(()),
                 Verdict::Answer(other) => {
                     *answer = *other;
@@ -396,6 +429,23 @@ mod tests {
 
     use super::*;
     use crate::policy::testing::{building, call, outcome};
+
+    #[test]
+    fn what_is_called_grpc_in_another_spelling_is_held() {
+        let of = |version, kind: &'static str| {
+            let value = HeaderValue::from_static(kind);
+            is_grpc(version, &HeaderMap::from_iter([(header::CONTENT_TYPE, value)]))
+        };
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc+json; charset=utf-8"] {
+            assert!(of(Version::HTTP_2, kind) && of(Version::HTTP_3, kind), "{kind}");
+            assert!(!of(Version::HTTP_11, kind), "{kind}");
+        }
+        // `transcode` takes these for the body of a method that wants any.
+        for kind in ["application/grpc ;a=b", "application/grpc-web", "Application/grpc", "application/grpcs"]
+        {
+            assert!(!of(Version::HTTP_2, kind), "{kind}");
+        }
+    }
 
     #[test]
     fn what_is_logged_where_nobody_can_wait_is_bounded() {

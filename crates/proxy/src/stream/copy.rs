@@ -58,7 +58,17 @@ impl Way<'_> {
             }
             let count = out.len() as u64;
             timer.arm(idle);
-            poll_fn(|cx| to.poll_write(cx, &mut out)).await.map_err(|_| Broken)?;
+            let mut left = out.len();
+            let written = poll_fn(|cx| {
+                let polled = to.poll_write(cx, &mut out);
+                // Who reads slowly reads, however large the piece that it is at.
+                if out.len() < left {
+                    left = out.len();
+                    timer.arm(idle);
+                }
+                polled
+            });
+            written.await.map_err(|_| Broken)?;
             timer.arm(idle);
             add(bytes, count);
             add(total, count);

@@ -163,3 +163,50 @@ impl HttpBody for Replayed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// So many bytes, each by itself.
+    struct Bytewise(usize);
+
+    impl Wrapper for Bytewise {
+        fn inner(&mut self) -> Option<&mut Body> {
+            None
+        }
+    }
+
+    impl HttpBody for Bytewise {
+        type Data = Bytes;
+        type Error = Failure;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+            let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
+            self.0 = left;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"a")))))
+        }
+    }
+
+    /// How many bytes a try gets.
+    fn read(replay: &Replay) -> usize {
+        let all = replay.body().collect().now_or_never().expect("nothing is waited for");
+        all.expect("no failure").to_bytes().len()
+    }
+
+    #[test]
+    fn a_body_in_few_pieces_comes_again_and_one_in_many_comes_once() {
+        let few = Replay::new(Body::boxed(Bytewise(CHUNKS_MAX)), usize::MAX);
+        assert_eq!((read(&few), read(&few)), (CHUNKS_MAX, CHUNKS_MAX));
+        assert!(few.is_whole() && few.is_complete());
+        let many = Replay::new(Body::boxed(Bytewise(CHUNKS_MAX + 1)), usize::MAX);
+        assert_eq!(read(&many), CHUNKS_MAX + 1, "the first try has all of it");
+        assert!(!many.is_whole());
+    }
+}

@@ -7,7 +7,7 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{header, request::Parts};
+use http::request::Parts;
 
 use super::Upstream;
 use crate::{
@@ -103,9 +103,7 @@ pub(super) async fn prepare(call: &mut Call, upstream: &Upstream, body: &mut Bod
             let held = Held::read(body, limit).await?;
             let known = held.is_whole().then(|| held.beginning(limit));
             *body = held.into_body();
-            // Nobody waits for leave to send it any more.
-            call.expects_continue = false;
-            call.head.headers.remove(header::EXPECT);
+            call.has_been_sent();
             known
         }
     };

@@ -39,7 +39,8 @@ fn walk(body: &[u8], text: &mut Vec<u8>, parts: &mut Parts) -> Result<(), String
             rest = after.get(end + 3..).unwrap_or_default();
         } else if let Some(after) = from.strip_prefix(b"<?") {
             rest = after_mark(after, b"?>")?;
-            if after.starts_with(b"xml") {
+            // `<?xml-stylesheet …?>` is an instruction like any other.
+            if after.starts_with(b"xml") && after.get(3) != Some(&b'-') {
                 encoding(after.get(..after.len() - rest.len()).unwrap_or_default())?;
             }
         } else if let Some(after) = from.strip_prefix(b"<!DOCTYPE") {
@@ -86,12 +87,16 @@ fn walk(body: &[u8], text: &mut Vec<u8>, parts: &mut Parts) -> Result<(), String
 
 /// Encodings, by how their names begin, in which the signs of XML and of ASCII are these signs. UTF-16 is said of texts that were
 /// UTF-16 once; what is so itself is no XML here.
-const LIKE_ASCII: [&[u8]; 12] = [
+const LIKE_ASCII: [&[u8]; 16] = [
     b"utf-8",
+    b"utf8",
     b"utf-16",
     b"us-ascii",
     b"ascii",
     b"iso-8859-",
+    b"iso8859-",
+    b"iso_8859-",
+    b"latin",
     b"windows-125",
     b"cp125",
     b"koi8-",
@@ -221,9 +226,10 @@ mod tests {
                     <b/><c><![CDATA[<raw>]]></c>&#0000000000000098;</a>\n";
         let want = ("t&u<raw>b".to_owned(), vec!["1 < 2".to_owned(), "'".to_owned()]);
         assert_eq!(texts(body).expect("XML"), want);
-        for name in ["UTF-8", "utf-16", "ISO-8859-15", "GB2312"] {
+        for name in ["UTF-8", "UTF8", "utf-16", "ISO-8859-15", "latin1", "GB2312"] {
             texts(&format!("<?xml version='1.0' encoding='{name}'?><a/>")).expect(name);
         }
+        texts("<?xml version='1.0'?><?xml-stylesheet href='encoding.css'?><a/>").expect("no declaration");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use http::{HeaderName, HeaderValue, Response, header};
 use model::resource::route::{SameSite, Sticky as Settings, StickyCookie};
 
-use crate::{body::Body, call::Call, compiled::Building};
+use crate::{body::Body, call::Call, compiled::Building, hex::hex};
 
 /// How a client is tied.
 pub(crate) enum Sticky {
@@ -117,10 +117,6 @@ impl Cookie {
         }
         cookie
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

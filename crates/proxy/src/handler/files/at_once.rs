@@ -24,10 +24,16 @@ const LOCAL: [u32; 6] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1
 pub(super) struct Device(u32, u32);
 
 impl Device {
-    /// That of a directory, where it is of this machine. Waits for the disk.
+    /// That of a directory, where it is of this machine and can be opened so. Waits for the disk.
     pub(super) fn local(path: &Path) -> Option<Self> {
         let kind = u32::try_from(fs::statfs(path).ok()?.f_type).ok()?;
-        let root = fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = fs::open(path, flags, Mode::empty()).ok()?;
+        // Kernels before 5.12 do not know the flag, and sandboxes may not know the call: then each try would be for nothing.
+        let at_once = fs::openat2(fs::CWD, path, flags, Mode::empty(), ResolveFlags::CACHED);
+        if matches!(at_once, Err(Errno::INVAL | Errno::NOSYS | Errno::PERM)) {
+            return None;
+        }
         LOCAL.contains(&kind).then(|| Self::of(&root)).flatten()
     }
 

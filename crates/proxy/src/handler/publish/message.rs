@@ -10,7 +10,7 @@ use http::{HeaderName, header};
 use model::resource::publish::{CloudEventSent, Publish as Settings};
 
 use super::{invalid, text::Text};
-use crate::{broker::Outgoing, call::Call, failure::Failure};
+use crate::{broker::Outgoing, call::Call, failure::Failure, hex::hex};
 
 /// Bytes of an id as the broker is told it, and of a key.
 const ID_BYTES_MAX: usize = 255;
@@ -236,10 +236,6 @@ fn random_id() -> String {
     // The system's random numbers do not run out; a clash would be told as a duplicate.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     hex(&bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text_of<'c>(call: &'c Call, name: &HeaderName) -> Option<&'c str> {

@@ -257,7 +257,7 @@ pub(super) fn selecting(answer: &HeaderMap, asked: &HeaderMap, sent: &HeaderMap)
 
 /// `Surrogate-Key` parts its tags by spaces, `Cache-Tag` by commas.
 pub(super) fn tags(headers: &HeaderMap) -> Vec<Box<str>> {
-    /// More say more about an upstream's fault than about the answer.
+    /// More say more about an upstream's fault than about the answer. (`shared/common.lua` knows the number.)
     const TAGS_MAX: usize = 1_000;
     let lines = |name: &'static str| headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     let keys = lines("surrogate-key").flat_map(|line| line.split_ascii_whitespace());

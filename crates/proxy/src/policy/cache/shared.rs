@@ -36,6 +36,7 @@ use super::{
     store::{Memory, Purge},
 };
 use crate::{
+    hex::hex,
     ledger::shared::Accounts,
     redis::{Client, Unanswered},
 };
@@ -331,13 +332,4 @@ fn spelled(selecting: &[Selecting]) -> Vec<u8> {
         }
     }
     out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -15,9 +15,12 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::local::Memory;
-use crate::ledger::{
-    answers::{Answers, Found},
-    shared::Accounts,
+use crate::{
+    hex::hex,
+    ledger::{
+        answers::{Answers, Found},
+        shared::Accounts,
+    },
 };
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));
@@ -205,13 +208,4 @@ fn token() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}-{:x}", std::process::id(), now.as_nanos(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -24,8 +24,9 @@ pub(super) struct Signed(Digest);
 impl Signed {
     pub(super) fn of(message: &[u8], signature: &[u8]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        // Parted by what neither a message (it has one full stop) nor its length can feign.
-        for part in [message, b".", signature] {
+        // Its length says where the message ends: signatures are any bytes, full stops among them.
+        let length = (message.len() as u64).to_be_bytes();
+        for part in [&length[..], message, signature] {
             context.update(part);
         }
         let mut own = Digest::default();
@@ -68,6 +69,8 @@ mod tests {
             Signed::of(b"a.b", b"sih"),
             Signed::of(b"a.c", b"sig"),
             Signed::of(b"a.bs", b"ig"),
+            Signed::of(b"a", b"b.sig"),
+            Signed::of(b"a.b.s", b"ig"),
             Signed::of(b"", b""),
         ] {
             assert!(!verified.knows(&other));

@@ -8,7 +8,7 @@ use std::{
 use ::redis::{Script, Value};
 
 use super::attempts::{Bounds, MEMORY, Mark, Place};
-use crate::ledger::shared::Accounts;
+use crate::{hex::hex, ledger::shared::Accounts};
 
 static ATTEMPTS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("attempts.lua")));
 
@@ -80,13 +80,4 @@ impl Store {
         };
         all.iter().map(number).collect()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -10,7 +10,7 @@ use super::{
     seal::{self, Seal},
     session::Session,
 };
-use crate::ledger::shared::Accounts;
+use crate::{hex::hex, ledger::shared::Accounts};
 
 static GET: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('GET', KEYS[1])"));
 static PUT: LazyLock<Script> =
@@ -175,13 +175,4 @@ pub(super) fn fresh_id() -> Option<String> {
 /// Whether a cookie may be an id at all, so that nothing else is ever looked up.
 pub(super) fn is_id(text: &[u8]) -> bool {
     text.len() == 43 && text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -109,6 +109,29 @@ fn what_waits_is_told_when_the_connection_breaks() {
 }
 
 #[test]
+fn what_is_kept_beside_what_is_not_brings_no_further_lines() {
+    let nats = Nats::start();
+    nats.stream("GOOD", &["things.good"]);
+    let gateway = Gateway::start(&format!(
+        "{}routes:
+  - name: things
+    match: [{{path: {{template: \"/things/{{kind}}\"}}}}]
+    publish: {{broker: events, subject: \"things.{{{{ captures.kind }}}}\"}}
+",
+        nats.broker()
+    ));
+    is_up(&gateway, 1.0);
+    for _ in 0..3 {
+        assert_eq!(post(&gateway, "/things/bad", "", "x").status, 503);
+        assert_eq!(post(&gateway, "/things/good", "", "x").status, 202);
+    }
+    let told = || gateway.stderr().matches("nothing at the broker `events` keeps messages of").count();
+    eventually("it is told", || told() > 0);
+    crate::harness::pause(100);
+    assert_eq!(told(), 1, "{}", gateway.stderr());
+}
+
+#[test]
 fn what_nothing_keeps_and_what_another_stream_keeps_is_told_apart() {
     let nats = Nats::start();
     let gateway = gateway(&nats, ", stream: ORDERS", "");

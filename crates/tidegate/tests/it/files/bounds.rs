@@ -247,7 +247,7 @@ fn what_is_in_memory_is_read_without_a_thread() {
     assert_eq!(site.get("/small.txt", "").text(), "small");
     assert_eq!(site.get("/large.bin", "").body, large(1_000_000));
     // Three were looked for; the large one is eight pieces. Kernels and file systems that know no reads without waiting
-    // leave those to threads, and names all the same are looked for at once.
+    // leave those to threads, and a small one with its bytes; the large one's name is found at once all the same.
     assert_eq!(read("memory") + read("disk"), 11.0);
-    assert!(read("memory") >= 2.0, "{} of 11 at once", read("memory"));
+    assert!(read("memory") >= 1.0, "{} of 11 at once", read("memory"));
 }

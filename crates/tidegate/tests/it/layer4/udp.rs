@@ -111,7 +111,7 @@ fn one_address_has_its_share_of_the_sessions_and_others_theirs() {
     let gateway = open(&text(listen, &[echo("e ")], ", maxPerAddress: 2, idleTimeout: 1s"), listen);
     let clients: Vec<UdpSocket> = (0..3).map(|_| socket(listen)).collect();
     for client in &clients {
-        client.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        client.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
         client.send(b"a").expect("sent");
     }
     let answered = clients.iter().filter(|client| heard(client).is_some()).count();

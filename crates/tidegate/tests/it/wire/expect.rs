@@ -92,6 +92,30 @@ fn a_body_that_comes_unasked_is_not_held_up_for_long() {
 }
 
 #[test]
+fn a_body_that_a_policy_has_read_waits_for_no_leave_of_the_upstreams() {
+    for policy in [
+        "validate: {schemas: {body: {schema: {type: string}}}}",
+        "transform: {request: {body: [{jq: .}]}}",
+        "graphql: {}",
+    ] {
+        let upstream = Upstream::echo();
+        let gateway = front_with("", upstream.address, "", &format!("policies: [{{{policy}}}]"));
+        let body = if policy.starts_with("graphql") { "{\"query\": \"{a}\"}" } else { "\"abc\"" };
+        let mut client = Client::connect(gateway.address);
+        client.write(&format!(
+            "POST /up HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        ));
+        assert!(client.read_line().starts_with("HTTP/1.1 100"), "{policy}");
+        assert_eq!(client.read_line(), "\r\n");
+        client.write(body);
+        assert_eq!(client.read().expect("an answer").status, 200, "{policy}");
+        // It would be waited for, for a second.
+        assert_eq!(upstream.seen()[0].header("expect"), None, "{policy}");
+    }
+}
+
+#[test]
 fn what_a_policy_refuses_gets_no_100() {
     let upstream = Upstream::echo();
     let gateway = front_with("", upstream.address, "", "policies: [{requestLimits: {maxBodySize: 3B}}]");

@@ -1,13 +1,16 @@
 //! Who gets what while an answer comes, and how much of it is held.
 
-use std::time::Instant;
+use std::{sync::atomic::AtomicUsize, time::Instant};
 
 use http::StatusCode;
 
 use super::*;
 use crate::{
     failure::Problem,
-    policy::cache::freshness::{Clock, Terms},
+    policy::cache::{
+        Counts, Keys, Memory, Tiers,
+        freshness::{Clock, Terms},
+    },
 };
 
 fn coming(length: Option<u64>) -> Arc<Coming> {
@@ -24,6 +27,18 @@ fn coming(length: Option<u64>) -> Arc<Coming> {
     let clock = Clock::new(0, now, now);
     let head = Stored::new(StatusCode::OK, HeaderMap::new(), Bytes::new(), terms, clock, Vec::new());
     Coming::new(head, Epochs::default(), length)
+}
+
+/// A cache in which nothing is.
+fn kept() -> Arc<Kept> {
+    let memory = Arc::new(Memory::new(1 << 20));
+    Arc::new(Kept {
+        tiers: Tiers::new(memory, None, None),
+        flights: Arc::default(),
+        counts: Counts::default(),
+        refreshing: AtomicUsize::new(0),
+        keys: Arc::new(Keys::new(&Default::default())),
+    })
 }
 
 fn cx() -> Context<'static> {
@@ -163,6 +178,7 @@ fn it_is_fetched_as_long_as_somebody_reads() {
 fn trailers_are_for_whoever_asked() {
     let coming = coming(None);
     let mut first = coming.reader(None).expect("open");
+    let mut other = coming.reader(Some(kept())).expect("open");
     coming.append(&bytes(0, 10));
     let trailers = HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("\"1\""))]);
     coming.end(Some(coming.gathered()), Some(trailers.clone()));
@@ -171,4 +187,6 @@ fn trailers_are_for_whoever_asked() {
     let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut first).poll_frame(&mut cx()) else { panic!("trailers") };
     assert_eq!(frame.into_trailers().ok(), Some(trailers));
     assert!(first.is_end_stream());
+    assert!(matches!(Pin::new(&mut other).poll_frame(&mut cx()), Poll::Ready(Some(Ok(_)))));
+    assert!(other.is_end_stream() && matches!(Pin::new(&mut other).poll_frame(&mut cx()), Poll::Ready(None)));
 }

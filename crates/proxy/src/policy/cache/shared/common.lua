@@ -31,7 +31,9 @@ local function judge(value, place, address)
   local since = tonumber(string.sub(value, 1, 16))
   if not since or since < tonumber(born) then return 0 end
   local fields = { 'ha', 'sa', 'hb', 'sb', 'hu:' .. place, 'su:' .. place }
-  for at = 1, tonumber(string.sub(value, 17, 20)) or 0 do
+  -- Of a count that none is, or of more tags than any answer has, whoever reads it finds that it is damaged.
+  local count = tonumber(string.match(string.sub(value, 17, 20), '^%d%d%d%d$') or '0')
+  for at = 1, count <= 1000 and count or 0 do
     local tag = string.sub(value, 5 + 16 * at, 20 + 16 * at)
     fields[#fields + 1] = 'ht:' .. tag
     fields[#fields + 1] = 'st:' .. tag

@@ -10,4 +10,5 @@ if value then
     value = false
   end
 end
-return { text(now), born, seq, fate, value, names }
+-- Before the names stands when the last answer that has them was asked for.
+return { text(now), born, seq, fate, value, names and string.sub(names, 17) }

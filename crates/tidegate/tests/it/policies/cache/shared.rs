@@ -1,6 +1,6 @@
 //! `store: redis`: real gateways that share a real Redis.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{super::super::harness::Redis, operators::purge, *};
 
@@ -244,8 +244,9 @@ fn what_is_damaged_in_redis_is_a_miss_and_is_written_anew() {
     let redis = Redis::start();
     let upstream = counting("cache-control: max-age=600\nsurrogate-key: t");
     let (one, mut asked) = (sharing(&redis, &upstream, ""), 0.0);
-    // Its count of tags, the digest of its tag, a byte of its head, and the last one of its body.
-    for (at, place) in ["16", "20", "150", "-1"].into_iter().enumerate() {
+    // Its count of tags, to none and to very many, the digest of its tag, a byte of its head, and the last one of its body.
+    let damages = [("16", "~"), ("16", "9"), ("20", "~"), ("150", "~"), ("-1", "~")];
+    for (at, (place, byte)) in damages.into_iter().enumerate() {
         redis.ask("FLUSHALL");
         is_kept(&one, "/none");
         let path = format!("/{at}");
@@ -261,7 +262,7 @@ fn what_is_damaged_in_redis_is_a_miss_and_is_written_anew() {
             }
             place => place.to_owned(),
         };
-        redis.ask(&format!("SETRANGE {key} {place} ~"));
+        redis.ask(&format!("SETRANGE {key} {place} {byte}"));
         let two = sharing(&redis, &upstream, "");
         let answer = ask(&two, &path, "");
         assert!(status(&answer).contains("fwd=uri-miss; ttl=600; stored"), "{at}: {}", status(&answer));
@@ -325,6 +326,56 @@ fn the_last_that_was_asked_for_is_the_one_that_is_there() {
         ("new".into(), "new".into())
     );
     assert_eq!(upstream.seen().len(), 4);
+}
+
+#[test]
+fn one_that_is_late_hides_none_that_was_asked_for_after_it() {
+    let redis = Redis::start();
+    let begun = std::sync::atomic::AtomicUsize::new(0);
+    let upstream =
+        Upstream::scripted(move |_| match begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => {
+                pause(600);
+                answer("cache-control: max-age=600", "old")
+            }
+            _ => answer("cache-control: max-age=600\nvary: x-lang", "new"),
+        });
+    let (one, two) = (sharing(&redis, &upstream, ""), sharing(&redis, &upstream, ""));
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| ask(&one, "/a", "\nx-lang: de").text());
+        eventually("it is asked for", || upstream.seen().len() == 1);
+        pause(20);
+        assert_eq!(ask(&two, "/a", "\nx-lang: de").text(), "new");
+        written(&two, 1.0);
+        assert_eq!(asks.join().expect("no panic"), "old");
+    });
+    // One for all would be found before one that is selected.
+    eventually("redis has refused it", || count(&one, "writes", "outdated") == 1.0);
+    let third = sharing(&redis, &upstream, "");
+    assert_eq!(ask(&third, "/a", "\nx-lang: de").text(), "new");
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[test]
+fn one_that_was_on_its_way_for_more_than_an_hour_is_not_kept_there() {
+    let redis = Redis::start();
+    let upstream = Upstream::scripted(|seen| {
+        pause(if seen.target() == "/a" { 500 } else { 0 });
+        answer("cache-control: max-age=600", "x")
+    });
+    let gateway = sharing(&redis, &upstream, "");
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| ask(&gateway, "/a", "").status);
+        eventually("it is asked for", || !upstream.seen().is_empty());
+        // The book's time never goes back: two hours pass.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_micros();
+        redis.ask(&format!("HSET tidegate:{{cache:routes/r}}:book top {}", now + 7_200_000_000));
+        assert_eq!(asks.join().expect("no panic"), 200);
+    });
+    eventually("redis has refused it", || count(&gateway, "writes", "outdated") == 1.0);
+    assert!(keys(&redis).is_empty());
+    ask(&gateway, "/b", "");
+    written(&gateway, 1.0);
 }
 
 #[test]
