@@ -106,7 +106,7 @@ def growth_held(more):
 WORK = "what it does with a call, see [what a governed call costs](decisions/governed-calls.md)"
 GOVERNED, TRANSLATED = ai.Governed.NAME, ai.Translated.NAME
 AI_GOALS = (
-    Goal("ai-paced", "governed, bytes pass, at half load: CPU", 2, " × plain proxying", against_plain("ai-paced", GOVERNED)),
+    Goal("ai-paced", "governed, bytes pass, at half load: CPU", 2, " × plain proxying", against_plain("ai-paced", GOVERNED), WORK),
     Goal("ai", "the same at full load: CPU", 2, " × plain proxying", against_plain("ai", GOVERNED), WORK),
     Goal("ai", "translated: CPU", 4, " × plain proxying", against_plain("ai", TRANSLATED)),
     Goal("ai-stream", "governed, a streamed token: CPU", 100, " µs", chunk(GOVERNED)),
