@@ -102,7 +102,7 @@ fn a_body_that_a_policy_has_read_waits_for_no_leave_of_the_upstreams() {
         let gateway = front_with("", upstream.address, "", &format!("policies: [{{{policy}}}]"));
         let body = if policy.starts_with("graphql") { "{\"query\": \"{a}\"}" } else { "\"abc\"" };
         let mut client = Client::connect(gateway.address);
-        client.write(&format!(
+        client.write(format!(
             "POST /up HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
             body.len()
         ));
