@@ -56,7 +56,8 @@ impl Engine {
         let mut pool = PoolingAllocationConfig::new();
         let instances = INSTANCES_MAX;
         pool.total_component_instances(instances)
-            .total_core_instances(instances * 4)
+            // As many as components may have: nothing is set aside for them.
+            .total_core_instances(instances * PARTS_MAX)
             .total_memories(instances)
             .total_tables(instances * TABLES_EACH)
             .total_stacks(instances)

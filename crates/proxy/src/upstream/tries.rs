@@ -56,6 +56,10 @@ pub(crate) async fn forward(
     if signing::is_any(call) {
         Box::pin(signing::prepare(call, upstream, &mut body)).await?;
     }
+    // What was read whole on the way waits for nobody's leave.
+    if call.expects_continue && matches!(body, Body::Full(_) | Body::Empty) {
+        call.has_been_sent();
+    }
     prepare(call, upstream);
     let queue = upstream.settings.request_queue.as_ref();
     let is_kept = queue.is_some_and(|queue| queue.starting.is_some());

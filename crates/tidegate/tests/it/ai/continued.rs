@@ -276,8 +276,8 @@ fn who_was_asked_to_go_on_costs_also_where_the_client_leaves_before_it_speaks() 
         }
     });
     let both = taken(&silent, true);
-    // The second was told all that the first was, and what that had said.
-    assert!(both >= 2 * alone - 4, "{both} beside {alone}");
+    // The second was told what the first was, and what that had said; each dialect is counted in its own way.
+    assert!(both >= alone + 4, "{both} beside {alone}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::harness::{Client, Upstream, h2},
+    super::harness::{Client, Gateway, Upstream, h2},
     front, front_with,
 };
 
@@ -102,7 +102,7 @@ fn a_body_that_a_policy_has_read_waits_for_no_leave_of_the_upstreams() {
         let gateway = front_with("", upstream.address, "", &format!("policies: [{{{policy}}}]"));
         let body = if policy.starts_with("graphql") { "{\"query\": \"{a}\"}" } else { "\"abc\"" };
         let mut client = Client::connect(gateway.address);
-        client.write(&format!(
+        client.write(format!(
             "POST /up HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
             body.len()
         ));
@@ -113,6 +113,30 @@ fn a_body_that_a_policy_has_read_waits_for_no_leave_of_the_upstreams() {
         // It would be waited for, for a second.
         assert_eq!(upstream.seen()[0].header("expect"), None, "{policy}");
     }
+}
+
+#[test]
+fn what_a_model_is_asked_waits_for_no_leave_of_its_provider() {
+    let provider = Upstream::fixed(200, "{}");
+    let gateway = Gateway::start(&format!(
+        "routes: [{{name: r, match: [{{path: {{prefix: /}}}}], ai: {{}}}}]
+ai:
+  providers: [{{name: p, kind: openai-compatible, baseUrl: \"http://{}/v1\"}}]
+  models: [{{name: m, targets: [{{provider: p, model: m}}]}}]
+",
+        provider.address
+    ));
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    let mut client = Client::connect(gateway.address);
+    client.write(format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: a.test\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    ));
+    assert!(client.read_line().starts_with("HTTP/1.1 100"));
+    assert_eq!(client.read_line(), "\r\n");
+    client.write(body);
+    client.read().expect("an answer");
+    assert_eq!(provider.seen()[0].header("expect"), None);
 }
 
 #[test]

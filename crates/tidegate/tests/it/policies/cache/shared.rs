@@ -1,6 +1,12 @@
 //! `store: redis`: real gateways that share a real Redis.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use super::{super::super::harness::Redis, operators::purge, *};
 
@@ -328,25 +334,37 @@ fn the_last_that_was_asked_for_is_the_one_that_is_there() {
     assert_eq!(upstream.seen().len(), 4);
 }
 
+/// Holds an answer back until it may come.
+fn held_until(may_come: &AtomicBool) {
+    for _ in 0..1_000 {
+        if may_come.load(Ordering::Relaxed) {
+            return;
+        }
+        pause(10);
+    }
+}
+
 #[test]
 fn one_that_is_late_hides_none_that_was_asked_for_after_it() {
     let redis = Redis::start();
-    let begun = std::sync::atomic::AtomicUsize::new(0);
-    let upstream =
-        Upstream::scripted(move |_| match begun.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-            0 => {
-                pause(600);
-                answer("cache-control: max-age=600", "old")
-            }
-            _ => answer("cache-control: max-age=600\nvary: x-lang", "new"),
-        });
+    let (begun, may_come) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let other_is_there = may_come.clone();
+    let upstream = Upstream::scripted(move |_| match begun.fetch_add(1, Ordering::Relaxed) {
+        0 => {
+            held_until(&other_is_there);
+            answer("cache-control: max-age=600", "old")
+        }
+        _ => answer("cache-control: max-age=600\nvary: x-lang", "new"),
+    });
     let (one, two) = (sharing(&redis, &upstream, ""), sharing(&redis, &upstream, ""));
     std::thread::scope(|scope| {
         let asks = scope.spawn(|| ask(&one, "/a", "\nx-lang: de").text());
         eventually("it is asked for", || upstream.seen().len() == 1);
-        pause(20);
+        // What each gateway takes for the server's time may be off by as long as it was kept waiting.
+        pause(200);
         assert_eq!(ask(&two, "/a", "\nx-lang: de").text(), "new");
         written(&two, 1.0);
+        may_come.store(true, Ordering::Relaxed);
         assert_eq!(asks.join().expect("no panic"), "old");
     });
     // One for all would be found before one that is selected.
@@ -359,8 +377,10 @@ fn one_that_is_late_hides_none_that_was_asked_for_after_it() {
 #[test]
 fn one_that_was_on_its_way_for_more_than_an_hour_is_not_kept_there() {
     let redis = Redis::start();
-    let upstream = Upstream::scripted(|seen| {
-        pause(if seen.target() == "/a" { 500 } else { 0 });
+    let may_come = Arc::new(AtomicBool::new(false));
+    let hours_are_over = may_come.clone();
+    let upstream = Upstream::scripted(move |_| {
+        held_until(&hours_are_over);
         answer("cache-control: max-age=600", "x")
     });
     let gateway = sharing(&redis, &upstream, "");
@@ -370,6 +390,7 @@ fn one_that_was_on_its_way_for_more_than_an_hour_is_not_kept_there() {
         // The book's time never goes back: two hours pass.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_micros();
         redis.ask(&format!("HSET tidegate:{{cache:routes/r}}:book top {}", now + 7_200_000_000));
+        may_come.store(true, Ordering::Relaxed);
         assert_eq!(asks.join().expect("no panic"), 200);
     });
     eventually("redis has refused it", || count(&gateway, "writes", "outdated") == 1.0);
