@@ -268,7 +268,7 @@ impl Compiled {
         match router {
             Some((router, odd)) if errors.is_empty() => {
                 let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
-                odd.extend(crate::handler::ai::prices::unknown(&snapshot));
+                odd.extend(crate::handler::ai::odd::all(&snapshot));
                 odd.extend(crate::handler::files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);

@@ -35,7 +35,7 @@ fn providers_and_models_are_counted_and_what_is_right_is_not_warned_of() {
         told.contains("ok: 1 listener, 1 route, 0 upstreams, 1 consumer, 1 AI provider, 2 models"),
         "{told}"
     );
-    for word in ["open to everybody", "nobody knows what", "stripPrefix"] {
+    for word in ["open to everybody", "nobody knows what", "turned off", "stripPrefix"] {
         assert!(!told.contains(word), "{told}");
     }
 }
@@ -71,6 +71,7 @@ fn what_is_open_to_everybody_and_what_no_budget_lets_pass_is_warned_of() {
     for (from, to, warning) in [
         ("{keyAuth: {}}, ", "", "open to everybody"),
         ("model: gpt-4o", "model: our-own", "nobody knows what `our-own` costs"),
+        ("model: gpt-4o", "model: gpt-4", "`gpt-4` was turned off on 2026-10-23"),
         ("{amount: 5}", "{amount: 5, share: 20}", "`share` says what is done"),
         ("a-key-of-a-provider", "\"${OPENAI_API_KEY}\"", "names no variable: write `{env: NAME}`"),
         ("{amount: 5}}]", "{amount: 5}}, {budget: {amount: 9}}]", "`budget` is the name of another one here"),
