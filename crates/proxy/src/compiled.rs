@@ -513,6 +513,7 @@ fn subscriptions(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Subscriptions 
 fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Providers {
     let mut providers = Providers::new();
     for settings in cx.snapshot.config.ai.iter().flat_map(|ai| &ai.providers) {
+        errors.extend(crate::handler::ai::odd::wrong_values(settings));
         // One that cannot be an upstream was told before.
         if !cx.upstreams.contains_key(crate::handler::ai::provider::upstream_name(&settings.name).as_str()) {
             continue;

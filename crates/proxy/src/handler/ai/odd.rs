@@ -2,7 +2,7 @@
 
 use ai::catalogue;
 use model::{
-    Finding, Snapshot,
+    Finding, Snapshot, nearest,
     resource::ai::{Ai, Provider},
 };
 
@@ -16,8 +16,47 @@ pub(crate) fn all(snapshot: &Snapshot) -> Vec<Finding> {
     let mut found = prices::unknown(snapshot);
     if let Some(ai) = &snapshot.config.ai {
         retired(ai, &mut found);
+        found.extend(ai.providers.iter().enumerate().filter_map(|(place, one)| elsewhere(place, one)));
     }
     found
+}
+
+/// Values of a provider that its kind has no use for.
+pub(crate) fn wrong_values(provider: &Provider) -> Vec<Finding> {
+    // That there is no such kind is told elsewhere.
+    let Ok(kind) = catalogue::provider(&provider.kind) else { return Vec::new() };
+    let wrong = provider.values.keys().filter(|name| !kind.placeholders.contains_key(name.as_str()));
+    let told = wrong.map(|name| {
+        let help = match nearest(name, kind.placeholders.keys().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None if kind.placeholders.is_empty() => "it takes none".to_owned(),
+            None => {
+                let known: Vec<&str> = kind.placeholders.keys().map(String::as_str).collect();
+                format!("it takes `{}`", known.join("`, `"))
+            }
+        };
+        let message = format!("the kind `{}` has no value `{name}`; {help}", kind.name);
+        Finding::new(format!("ai/providers/{}", provider.name), format!("values.{name}"), message)
+    });
+    told.collect()
+}
+
+/// A location of Vertex AI whose own host is not asked (Google Cloud: "Vertex AI locations").
+fn elsewhere(place: usize, provider: &Provider) -> Option<Finding> {
+    let is_vertex = ["vertex", "vertex-anthropic"].contains(&provider.kind.as_str());
+    if !is_vertex || provider.base_url.is_some() || provider.values.contains_key("host") {
+        return None;
+    }
+    let location = provider.values.get("location").filter(|location| *location != "global")?;
+    let host = match location.as_str() {
+        "eu" | "us" => format!("aiplatform.{location}.rep.googleapis.com"),
+        region => format!("{region}-aiplatform.googleapis.com"),
+    };
+    let message = format!(
+        "without `host`, `aiplatform.googleapis.com` is asked, which is that of the location `global`: write `host: \
+         {host}` beside it"
+    );
+    Some(Finding::new("", format!("ai.providers[{place}].values.location"), message))
 }
 
 /// Targets and shadows that their provider does not serve any more.
@@ -92,5 +131,51 @@ mod tests {
                 assert!(one.message.starts_with("`gpt-4` was turned off on 2026-10-23: "), "{one}");
             }
         }
+    }
+    fn provider(kind: &str, more: Value) -> Provider {
+        let mut all = json!({"name": "p", "kind": kind});
+        let more = more.as_object().expect("a mapping").clone();
+        all.as_object_mut().expect("a mapping").extend(more);
+        serde_json::from_value(all).expect("good settings")
+    }
+
+    #[test]
+    fn a_value_that_its_kind_does_not_know_is_refused_with_the_one_that_is_meant() {
+        for (kind, name, want) in [
+            ("azure-openai", "api_version", Some("did you mean `api-version`?")),
+            ("bedrock", "regon", Some("did you mean `region`?")),
+            ("bedrock", "project", Some("it takes `region`")),
+            ("openai", "organisation", Some("it takes none")),
+            ("azure-openai", "api-version", None),
+            ("nobodys", "region", None),
+        ] {
+            let found = wrong_values(&provider(kind, json!({"values": {name: "x"}})));
+            match want {
+                Some(help) => {
+                    let [one] = &*found else { panic!("{kind} {name}: {found:?}") };
+                    assert!(one.key == format!("values.{name}") && one.message.ends_with(help), "{one}");
+                }
+                None => assert_eq!(found, [], "{kind} {name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_location_of_vertex_with_the_host_of_another_is_told() {
+        let host = |location: &str, more: Value| {
+            let mut values = json!({"values": {"project": "p", "location": location}});
+            values.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+            elsewhere(0, &provider("vertex", values)).map(|found| found.message)
+        };
+        let regional = host("europe-west1", json!({})).expect("told");
+        assert!(regional.contains("`host: europe-west1-aiplatform.googleapis.com`"), "{regional}");
+        let wide = host("eu", json!({})).expect("told");
+        assert!(wide.contains("`host: aiplatform.eu.rep.googleapis.com`"), "{wide}");
+        assert_eq!(host("global", json!({})), None);
+        assert_eq!(host("europe-west1", json!({"baseUrl": "http://127.0.0.1:1/v1"})), None);
+        let with_host = json!({"values": {"location": "europe-west1", "host": "h.test"}});
+        assert_eq!(elsewhere(0, &provider("vertex", with_host)), None);
+        let ranks = json!({"values": {"location": "eu"}});
+        assert_eq!(elsewhere(0, &provider("vertex-ranking", ranks)), None);
     }
 }

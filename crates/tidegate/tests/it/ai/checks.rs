@@ -137,6 +137,11 @@ fn names_that_are_none_are_told_with_those_there_are() {
 fn mistakes_of_providers_and_conditions_are_told_where_they_are() {
     let (code, told) = validated("kind: openai,", "kind: claude,");
     assert!(code != 0 && told.contains("did you mean `anthropic`?"), "{told}");
+    let bedrock = "kind: bedrock, values: {region: r, regon: x},";
+    let (code, told) = validated("kind: openai,", bedrock);
+    assert!(code != 0 && told.contains("ai.providers[0].values.regon: the kind `bedrock`"), "{told}");
+    let (code, told) = validated("kind: openai,", &bedrock.replace(", regon: x", ""));
+    assert!(code == 0 && !told.contains("has no value"), "{told}");
     let (_, told) = validated("kind: openai,", "kind: nobodys,");
     assert!(told.contains("there are ai21, ") && told.contains("openai-compatible"), "{told}");
     let (code, told) = validated("kind: openai,", "kind: openai-compatible,");
