@@ -219,3 +219,45 @@ fn a_base_address_with_its_version_twice_or_without_one_is_told() {
         }
     }
 }
+
+#[test]
+fn rules_of_tools_and_agents_that_an_earlier_one_shadows_are_told() {
+    let mcp = |tools: &str| {
+        format!("mcp: {{servers: [{{name: s, url: \"http://127.0.0.1:1/mcp\"}}], tools: [{tools}]}}")
+    };
+    let agents =
+        ["one", "two"].map(|name| format!("{{name: {name}, url: \"http://127.0.0.1:1/\"}}")).join(", ");
+    let a2a = |rules: &str| format!("a2a: {{agents: [{agents}], rules: [{rules}]}}");
+    for (handler, place) in [
+        (mcp("{name: \"s_*\"}, {name: s_x, allow: \"false\"}"), Some("routes[0].mcp.tools[1].name: ")),
+        (mcp("{name: \"s_*\"}, {name: \"s_x*\"}"), Some("routes[0].mcp.tools[1].name: ")),
+        (mcp("{name: \"*\"}, {name: t}"), Some("routes[0].mcp.tools[1].name: ")),
+        (mcp("{name: s_x, allow: \"false\"}, {name: \"s_*\"}"), None),
+        (mcp("{name: \"s_x*\"}, {name: \"s_*\"}, {name: t}"), None),
+        (
+            a2a("{allow: \"true\"}, {methods: [CancelTask], allow: \"false\"}"),
+            Some("routes[0].a2a.rules[1]: "),
+        ),
+        (a2a("{agents: [one, two], allow: \"true\"}, {allow: \"false\"}"), Some("routes[0].a2a.rules[1]: ")),
+        (
+            a2a(
+                "{methods: [GetTask, CancelTask], allow: \"true\"}, {agents: [one], methods: [GetTask], allow: \"false\"}",
+            ),
+            Some("routes[0].a2a.rules[1]: "),
+        ),
+        (a2a("{methods: [CancelTask], allow: \"false\"}, {allow: \"true\"}"), None),
+        (a2a("{agents: [one], allow: \"true\"}, {allow: \"false\"}"), None),
+        (a2a("{agents: [one], allow: \"true\"}, {agents: [two], allow: \"false\"}"), None),
+    ] {
+        let told = route("{}", KEYS, &handler);
+        match place {
+            Some(place) => {
+                assert!(
+                    told.contains(place) && told.contains("this rule holds nothing"),
+                    "{handler}: {told}"
+                );
+            }
+            None => assert_eq!(told, "", "{handler}"),
+        }
+    }
+}
