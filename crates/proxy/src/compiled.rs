@@ -269,6 +269,7 @@ impl Compiled {
             Some((router, odd)) if errors.is_empty() => {
                 let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
                 odd.extend(crate::handler::ai::odd::all(&snapshot));
+                odd.extend(crate::consumer::ended(&config, std::time::SystemTime::now()));
                 odd.extend(crate::handler::files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);

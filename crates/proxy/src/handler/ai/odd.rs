@@ -11,12 +11,18 @@ use super::prices;
 /// Kinds whose models are deployments, with names of the operator's own.
 const DEPLOYED: [&str; 2] = ["azure-foundry", "azure-openai"];
 
+/// Kinds that serve nobody without credentials.
+const PAID: [&str; 7] = ["anthropic", "azure-openai", "bedrock", "cohere", "gemini", "mistral", "openai"];
+
 /// All that is warned of.
 pub(crate) fn all(snapshot: &Snapshot) -> Vec<Finding> {
     let mut found = prices::unknown(snapshot);
     if let Some(ai) = &snapshot.config.ai {
         retired(ai, &mut found);
-        found.extend(ai.providers.iter().enumerate().filter_map(|(place, one)| elsewhere(place, one)));
+        for (place, provider) in ai.providers.iter().enumerate() {
+            found.extend(elsewhere(place, provider));
+            found.extend(unpaid(place, provider));
+        }
     }
     found
 }
@@ -89,6 +95,26 @@ fn turned_off(ai: &Ai, provider: &Provider, model: &str) -> Option<String> {
     (day <= models.taken?).then(|| {
         format!("`{model}` was turned off on {day}: `tidegate models --provider {kind}` lists what there is")
     })
+}
+
+/// A vendor that is asked at its own address with nothing that says who pays.
+fn unpaid(place: usize, provider: &Provider) -> Option<Finding> {
+    let has_some = !provider.keys.is_empty()
+        || !provider.headers.is_empty()
+        || provider.aws.is_some()
+        || provider.azure.is_some()
+        || provider.google.is_some()
+        || provider.oauth.is_some()
+        || provider.metadata.is_some();
+    if has_some || provider.base_url.is_some() || !PAID.contains(&provider.kind.as_str()) {
+        return None;
+    }
+    let title = &catalogue::provider(&provider.kind).ok()?.title;
+    let message = format!(
+        "this provider has no credentials, and {title} refuses every call without: give it `keys`, or one of the other \
+         ways that its kind takes"
+    );
+    Some(Finding::new("", format!("ai.providers[{place}]"), message))
 }
 
 #[cfg(test)]
@@ -177,5 +203,18 @@ mod tests {
         assert_eq!(elsewhere(0, &provider("vertex", with_host)), None);
         let ranks = json!({"values": {"location": "eu"}});
         assert_eq!(elsewhere(0, &provider("vertex-ranking", ranks)), None);
+    }
+    #[test]
+    fn a_vendor_without_credentials_is_told() {
+        for (kind, more, want) in [
+            ("openai", json!({}), true),
+            ("bedrock", json!({"values": {"region": "r"}}), true),
+            ("openai", json!({"keys": ["a-key"]}), false),
+            ("openai", json!({"headers": {"authorization": "Bearer a-key"}}), false),
+            ("openai", json!({"baseUrl": "http://127.0.0.1:1/v1"}), false),
+            ("ollama", json!({}), false),
+        ] {
+            assert_eq!(unpaid(0, &provider(kind, more.clone())).is_some(), want, "{kind} {more}");
+        }
     }
 }

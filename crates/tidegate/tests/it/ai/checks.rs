@@ -72,6 +72,12 @@ fn what_is_open_to_everybody_and_what_no_budget_lets_pass_is_warned_of() {
         ("{keyAuth: {}}, ", "", "open to everybody"),
         ("model: gpt-4o", "model: our-own", "nobody knows what `our-own` costs"),
         ("model: gpt-4o", "model: gpt-4", "`gpt-4` was turned off on 2026-10-23"),
+        (", keys: [a-key-of-a-provider]", "", "ai.providers[0]: this provider has no credentials"),
+        (
+            "keys: [the-key",
+            "expiresAt: 2020-02-01, keys: [the-key",
+            "consumers[0].expiresAt: this ended on 2020-02-01",
+        ),
         ("{amount: 5}", "{amount: 5, share: 20}", "`share` says what is done"),
         ("a-key-of-a-provider", "\"${OPENAI_API_KEY}\"", "names no variable: write `{env: NAME}`"),
         ("{amount: 5}}]", "{amount: 5}}, {budget: {amount: 9}}]", "`budget` is the name of another one here"),
