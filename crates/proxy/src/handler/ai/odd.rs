@@ -158,6 +158,7 @@ mod tests {
             }
         }
     }
+
     fn provider(kind: &str, more: Value) -> Provider {
         let mut all = json!({"name": "p", "kind": kind});
         let more = more.as_object().expect("a mapping").clone();
@@ -204,6 +205,7 @@ mod tests {
         let ranks = json!({"values": {"location": "eu"}});
         assert_eq!(elsewhere(0, &provider("vertex-ranking", ranks)), None);
     }
+
     #[test]
     fn a_vendor_without_credentials_is_told() {
         for (kind, more, want) in [
