@@ -268,7 +268,8 @@ impl Compiled {
         match router {
             Some((router, odd)) if errors.is_empty() => {
                 let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
-                odd.extend(crate::handler::ai::prices::unknown(&snapshot));
+                odd.extend(crate::handler::ai::odd::all(&snapshot));
+                odd.extend(crate::consumer::ended(&config, std::time::SystemTime::now()));
                 odd.extend(crate::handler::files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
@@ -513,6 +514,7 @@ fn subscriptions(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Subscriptions 
 fn providers(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Providers {
     let mut providers = Providers::new();
     for settings in cx.snapshot.config.ai.iter().flat_map(|ai| &ai.providers) {
+        errors.extend(crate::handler::ai::odd::wrong_values(settings));
         // One that cannot be an upstream was told before.
         if !cx.upstreams.contains_key(crate::handler::ai::provider::upstream_name(&settings.name).as_str()) {
             continue;

@@ -38,6 +38,24 @@ pub(crate) struct Consumer {
     pub(crate) chain: Chain,
 }
 
+/// Credentials that have ended, told together where the first of them stands.
+pub(crate) fn ended(config: &model::Config, now: std::time::SystemTime) -> Option<Finding> {
+    let past = |end: Option<model::types::Date>| end.filter(|end| end.time() <= now);
+    let mut all = config.consumers.iter().flat_map(|one| {
+        let keys = one.hashed_keys.iter().enumerate();
+        let keys = keys.map(|(entry, key)| (format!("hashedKeys[{entry}].expiresAt"), key.expires_at));
+        let own = std::iter::once(("expiresAt".to_owned(), one.expires_at));
+        own.chain(keys).filter_map(move |(key, end)| Some((&one.name, key, past(end)?)))
+    });
+    let (name, key, end) = all.next()?;
+    let more = match all.count() {
+        0 => String::new(),
+        count => format!(", and {count} more"),
+    };
+    let message = format!("this ended on {end}{more}: whoever shows such credentials is 401");
+    Some(Finding::new(format!("consumers/{name}"), key, message))
+}
+
 impl Consumer {
     /// Whether its credentials have ended.
     pub(crate) fn has_expired(&self, now: std::time::SystemTime) -> bool {

@@ -113,7 +113,7 @@ impl<'t, 'd> Context<'t, 'd> {
     }
 
     /// Whether something in here was left out: then a rule cannot tell what was meant.
-    fn is_tainted(&self) -> bool {
+    pub(crate) fn is_tainted(&self) -> bool {
         self.node().is_some_and(|node| node.tainted)
     }
 

@@ -8,6 +8,7 @@ use crate::{
     Percent, Usd,
     load::Context,
     resource::redis::{Store, WhenAway},
+    rules::Around,
 };
 
 /// Bounds money or tokens of models per day, week or month. The most that a call may cost is held before it is sent and
@@ -116,8 +117,17 @@ impl Settings for Budget {
         Place::RateLimit
     }
 
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        self.key.validate_around(around, at);
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.stored(self.store, self.when_away, self.share);
+        if self.amount.is_none() && self.tokens.is_some() && at.is_written("unknownPrice") {
+            at.field("unknownPrice", |at| {
+                at.warning("a budget of tokens asks for no prices: this does nothing")
+            });
+        }
         match (self.amount, self.tokens) {
             (None, None) => at.error("expected an `amount` of dollars, or `tokens`"),
             (Some(_), Some(_)) => at.error_with(

@@ -8,6 +8,7 @@ use crate::{
     Duration, HeaderName, Percent,
     load::Context,
     resource::redis::{Store, WhenAway},
+    rules::Around,
 };
 
 /// Bounds tokens of models per time. The most that a call may take is held before it is sent and settled to what it
@@ -114,9 +115,25 @@ impl From<&super::rate_limit::RateLimitKey> for MeterKey {
     }
 }
 
+impl MeterKey {
+    /// A claim that nothing tells is the same one for all calls.
+    pub(super) fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        let Self::Claim(claim) = self else { return };
+        if !around.has_claims() {
+            at.field("key", |at| {
+                at.warning(format!("no policy tells claims here: without `{claim}` all calls count as one"));
+            });
+        }
+    }
+}
+
 impl Settings for TokenRateLimit {
     fn place(&self) -> Place<'_> {
         Place::RateLimit
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        self.key.validate_around(around, at);
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -3,7 +3,7 @@
 use crate::{
     load::Context,
     policy::Settings as _,
-    resource::a2a::{A2aAgent, A2aRoute},
+    resource::a2a::{A2aAgent, A2aRoute, A2aRule},
 };
 
 pub(super) fn route(route: &A2aRoute, at: &mut Context<'_, '_>) {
@@ -18,7 +18,18 @@ pub(super) fn route(route: &A2aRoute, at: &mut Context<'_, '_>) {
         names.push(&agent.name);
         self::agent(agent, at);
     });
+    let mut before: Vec<&A2aRule> = Vec::new();
     at.each("rules", &route.rules, |at, rule| {
+        if let Some(wider) = before.iter().position(|wider| covers(wider, rule, &names)) {
+            at.warning_with(
+                format!(
+                    "this rule holds nothing: the {}. one fits each of its calls, and the first that fits counts",
+                    wider + 1
+                ),
+                "put it before that one",
+            );
+        }
+        before.push(rule);
         at.each("agents", &rule.agents, |at, name| {
             if !names.contains(&name.as_str()) {
                 at.error_with(format!("no agent `{name}`"), format!("agents are {}", names.join(", ")));
@@ -41,6 +52,19 @@ pub(super) fn route(route: &A2aRoute, at: &mut Context<'_, '_>) {
             at.error("expected a host or `*.host`, without a port");
         }
     });
+}
+
+/// Whether a rule is about all calls that another one is about; `names` are those of all agents.
+fn covers(wider: &A2aRule, rule: &A2aRule, names: &[&str]) -> bool {
+    let is_about = |name: &str| wider.agents.is_empty() || wider.agents.iter().any(|agent| agent == name);
+    let has_agents = match rule.agents.is_empty() {
+        true => names.iter().all(|name| is_about(name)),
+        false => rule.agents.iter().all(|name| is_about(name)),
+    };
+    let methods = &rule.methods;
+    let has_methods = wider.methods.is_empty()
+        || !methods.is_empty() && methods.iter().all(|method| wider.methods.contains(method));
+    has_agents && has_methods
 }
 
 fn agent(agent: &A2aAgent, at: &mut Context<'_, '_>) {

@@ -6,7 +6,7 @@ pub(crate) use self::credentials::aws;
 use crate::{
     Config, Duration,
     load::{Context, scope::Named},
-    resource::ai::{Ai, AiRoute, Model, ModelRetry, Provider, Strategy},
+    resource::ai::{Ai, AiRoute, Model, ModelPrice, ModelRetry, Provider, Strategy},
 };
 
 pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
@@ -24,6 +24,13 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
         at.field("provider", |at| at.refer(Named::Provider, &price.provider));
         if price.model.is_empty() || price.model.trim_end_matches('*').contains('*') {
             at.field("model", |at| at.error("expected a model's name, with at most one `*` at its end"));
+        } else if is_of_nobody(price, ai) {
+            at.field("model", |at| {
+                at.warning_with(
+                    format!("no target of provider `{}` has the model `{}`", price.provider, price.model),
+                    "write it as the provider names it: the names of `ai.models` have no prices",
+                );
+            });
         }
         let units = [
             ("image", price.image),
@@ -55,6 +62,28 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
             }
         }
     });
+}
+
+/// Whether a price is of no model that its provider is asked for. Of a provider that nothing leads to none is missed.
+fn is_of_nobody(price: &ModelPrice, ai: &Ai) -> bool {
+    let targets = ai.models.iter().flat_map(|model| &model.targets);
+    let shadows = ai.models.iter().flat_map(|model| &model.shadow);
+    let mut asked = targets
+        .map(|target| (&target.provider, &target.model))
+        .chain(shadows.map(|shadow| (&shadow.provider, &shadow.model)))
+        .filter(|(provider, _)| **provider == price.provider)
+        .map(|(_, model)| model)
+        .peekable();
+    asked.peek().is_some() && !asked.any(|model| may_be(model, &price.model))
+}
+
+/// Whether a target's model may be one that a price is of. A target's `*` may stand anywhere.
+fn may_be(target: &str, priced: &str) -> bool {
+    let (begin, is_pattern) = target.split_once('*').map_or((target, false), |(begin, _)| (begin, true));
+    match priced.strip_suffix('*') {
+        Some(stem) => begin.starts_with(stem) || is_pattern && stem.starts_with(begin),
+        None => begin == priced || is_pattern && priced.starts_with(begin),
+    }
 }
 
 /// Bytes of a text that may be recorded.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    Config, Consumer,
+    Config, Consumer, Phase, Policy, PolicyUse,
     load::{Context, scope::Named},
 };
 
@@ -57,4 +57,52 @@ pub(super) fn usernames(config: &Config, at: &mut Context<'_, '_>) {
             }
         });
     });
+}
+
+/// A consumer without a credential is nobody where nothing else tells who calls.
+pub(super) fn unknown(config: &Config, at: &mut Context<'_, '_>) {
+    if !know_by_credentials(config) {
+        return;
+    }
+    at.each("consumers", &config.consumers, |at, one| {
+        let has_none =
+            one.keys.is_empty() && one.hashed_keys.is_empty() && one.basic.is_empty() && one.jwt.is_empty();
+        if has_none {
+            at.warning_with(
+                "no call is ever this consumer's: it has no credentials",
+                "give it `keys`, `hashedKeys` or `basic`",
+            );
+        }
+    });
+}
+
+/// Whether callers are known by consumers' own credentials and by nothing else, such as a certificate or a claim that names
+/// them.
+fn know_by_credentials(config: &Config) -> bool {
+    let uses = config
+        .global_policies
+        .iter()
+        .chain(config.listeners.iter().flat_map(|one| &one.policies))
+        .chain(config.upstreams.iter().flat_map(|one| &one.policies))
+        .chain(config.routes.iter().flat_map(|one| &one.policies));
+    let inline = uses.filter_map(|used| match used {
+        PolicyUse::Inline(policy) => Some(policy),
+        PolicyUse::Shared(_) => None,
+    });
+    let mut ways = inline
+        .chain(config.policies.iter().map(|named| &named.policy))
+        .filter(|policy| policy.phase() == Phase::Authentication)
+        .peekable();
+    // Plugins may let callers in by themselves.
+    config.plugins.is_empty() && ways.peek().is_some() && ways.all(reads_credentials)
+}
+
+fn reads_credentials(policy: &Policy) -> bool {
+    let is_named = policy.authentication().is_some_and(|way| way.anonymous.is_some());
+    !is_named
+        && match policy.name() {
+            "keyAuth" | "basicAuth" => true,
+            "anyOf" => policy.parts().iter().all(reads_credentials),
+            _ => false,
+        }
 }

@@ -40,6 +40,16 @@ pub(super) fn route(route: &McpRoute, config: &Config, at: &mut Context<'_, '_>)
     at.each("tools", &route.tools, |at, rule| {
         if rules.contains(&rule.name.as_str()) {
             at.field("name", |at| at.error(format!("there is a rule for `{}` already", rule.name)));
+        } else if let Some(wider) = rules.iter().find(|wider| covers(wider, &rule.name)) {
+            at.field("name", |at| {
+                at.warning_with(
+                    format!(
+                        "this rule holds nothing: `{wider}` before it fits each of its tools, and the first that fits \
+                         counts"
+                    ),
+                    format!("put it before `{wider}`"),
+                );
+            });
         }
         rules.push(&rule.name);
         tool(rule, at);
@@ -151,6 +161,11 @@ fn auth(auth: &McpAuth, at: &mut Context<'_, '_>) {
         }),
         _ => at.error("expected either `clientCredentials` or `tokenExchange`"),
     }
+}
+
+/// Whether a rule for `wider` is about all that one for `name` is about.
+fn covers(wider: &str, name: &str) -> bool {
+    wider.strip_suffix('*').is_some_and(|begin| name.trim_end_matches('*').starts_with(begin))
 }
 
 fn tool(rule: &McpTool, at: &mut Context<'_, '_>) {

@@ -98,6 +98,7 @@ pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found
     at.each("subscriptions", &config.subscriptions, |at, one| subscription::check(one, config, at));
     at.each("consumers", &config.consumers, |at, consumer| consumer::check(consumer, config, at));
     consumer::usernames(config, at);
+    consumer::unknown(config, at);
     at.each("policies", &config.policies, |at, named| {
         at.field("policy", |at| policies::one(&named.policy, at))
     });
@@ -106,5 +107,6 @@ pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found
     cached::check(config, at);
     cached::directories(config, at);
     let world = route::World::new(config);
+    route::for_no_models(&world, at);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Config, Route,
-    load::{Context, scope::Named},
+    load::{Context, nearest::nearest, scope::Named},
     resource::{
         prompt::{Example, Parameters, Prompt, PromptMessage, PromptRole, PromptTool},
         route_match::PathMatch,
@@ -48,7 +48,10 @@ pub(super) fn check(prompt: &Prompt, route: &Route, config: &Config, at: &mut Co
     parameters("parameters", &prompt.parameters, at);
     tools(&prompt.tools, at);
     tool_choice(prompt, at);
-    at.field("input", |at| object_schema(&prompt.input, at));
+    at.field("input", |at| {
+        object_schema(&prompt.input, at);
+        required(&prompt.input, at);
+    });
     if let Some(output) = &prompt.output {
         at.field("output", |at| object_schema(output, at));
     }
@@ -212,6 +215,40 @@ fn object_schema(schema: &Value, at: &mut Context<'_, '_>) {
     if schema.get("properties").is_some_and(|properties| !properties.is_object()) {
         at.field("properties", |at| at.error("expected the schema of each property by its name"));
     }
+}
+
+/// Words of a schema that may tell of further properties.
+const TELLING: [&str; 10] = [
+    "$dynamicRef",
+    "$ref",
+    "additionalProperties",
+    "allOf",
+    "anyOf",
+    "dependentSchemas",
+    "if",
+    "oneOf",
+    "patternProperties",
+    "unevaluatedProperties",
+];
+
+/// What has to be there and is no property is of no use to a template: another name was meant.
+fn required(schema: &Value, at: &mut Context<'_, '_>) {
+    let (Some(Value::Object(properties)), Some(Value::Array(names))) =
+        (schema.get("properties"), schema.get("required"))
+    else {
+        return;
+    };
+    if TELLING.iter().any(|word| schema.get(word).is_some_and(|told| *told != Value::Bool(false))) {
+        return;
+    }
+    at.each("required", names, |at, name| {
+        let Some(name) = name.as_str().filter(|name| !properties.contains_key(*name)) else { return };
+        let help = match nearest(name, properties.keys().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("add `{name}` to `properties`"),
+        };
+        at.warning_with(format!("callers must send `{name}`, which is none of the `properties`"), help);
+    });
 }
 
 fn openapi(path: &str, route: &Route, at: &mut Context<'_, '_>) {

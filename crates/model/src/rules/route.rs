@@ -75,16 +75,13 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     at.each("match", &route.matches, one_match);
     super::policies::check("policies", &route.policies, at);
-    let asks_models = match &route.handler {
-        Handler::Ai(_) | Handler::Prompt(_) => true,
-        Handler::Mcp(mcp) => mcp.servers.iter().any(|server| server.asks_models()),
-        _ => false,
-    };
+    let asks_models = asks_models(&route.handler);
     if !asks_models {
         of_ai(route, world, at);
     }
     acl_needs_identity(route, world, at);
     open_models(route, asks_models, world, at);
+    oauth_of_nobody(route, world, at);
     programs_of_nobody(route, world, at);
     fitting(route, world, at);
     tries(route, world, at);
@@ -176,6 +173,32 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
             });
         }),
     }
+}
+
+/// Whether calls may lead to models.
+fn asks_models(handler: &Handler) -> bool {
+    match handler {
+        Handler::Ai(_) | Handler::Prompt(_) => true,
+        Handler::Mcp(mcp) => mcp.servers.iter().any(|server| server.asks_models()),
+        _ => false,
+    }
+}
+
+/// What bounds models has nothing to do where no route leads to any.
+pub(super) fn for_no_models(world: &World<'_>, at: &mut Context<'_, '_>) {
+    let routes = &world.config.routes;
+    let are_known = at.field("routes", |at| !at.is_tainted());
+    if !are_known || routes.iter().any(|route| asks_models(&route.handler)) {
+        return;
+    }
+    at.each("globalPolicies", &world.config.global_policies, |at, used| {
+        if let Some(policy) = world.policy(used).filter(|policy| policy.is_of_ai()) {
+            at.warning(format!(
+                "`{}` has no effect: no route has `ai`, `prompt`, or `mcp` with `models` or `prompts`",
+                policy.name()
+            ));
+        }
+    });
 }
 
 /// What the AI gateway does, no other handler does.
@@ -308,6 +331,23 @@ fn open_models(route: &Route, asks_models: bool, world: &World<'_>, at: &mut Con
         at.warning(
             "no policy authenticates: this is open to everybody, at the cost of the keys that are configured",
         );
+    });
+}
+
+/// Who is told where tokens are had must have somebody read them.
+fn oauth_of_nobody(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    let is_told = matches!(&route.handler, Handler::Mcp(mcp) if mcp.oauth.is_some());
+    // A plugin may read them.
+    if !is_told || world.knows_callers(route) || !world.config.plugins.is_empty() {
+        return;
+    }
+    at.field("mcp", |at| {
+        at.field("oauth", |at| {
+            at.warning_with(
+                "clients are told where to fetch tokens, and no policy reads them",
+                "add `jwt` or `oauth2Introspection` to the route's `policies`",
+            );
+        });
     });
 }
 

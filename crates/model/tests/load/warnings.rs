@@ -219,3 +219,162 @@ fn a_base_address_with_its_version_twice_or_without_one_is_told() {
         }
     }
 }
+
+#[test]
+fn rules_of_tools_and_agents_that_an_earlier_one_shadows_are_told() {
+    let mcp = |tools: &str| {
+        format!("mcp: {{servers: [{{name: s, url: \"http://127.0.0.1:1/mcp\"}}], tools: [{tools}]}}")
+    };
+    let agents =
+        ["one", "two"].map(|name| format!("{{name: {name}, url: \"http://127.0.0.1:1/\"}}")).join(", ");
+    let a2a = |rules: &str| format!("a2a: {{agents: [{agents}], rules: [{rules}]}}");
+    for (handler, place) in [
+        (mcp("{name: \"s_*\"}, {name: s_x, allow: \"false\"}"), Some("routes[0].mcp.tools[1].name: ")),
+        (mcp("{name: \"s_*\"}, {name: \"s_x*\"}"), Some("routes[0].mcp.tools[1].name: ")),
+        (mcp("{name: \"*\"}, {name: t}"), Some("routes[0].mcp.tools[1].name: ")),
+        (mcp("{name: s_x, allow: \"false\"}, {name: \"s_*\"}"), None),
+        (mcp("{name: \"s_x*\"}, {name: \"s_*\"}, {name: t}"), None),
+        (
+            a2a("{allow: \"true\"}, {methods: [CancelTask], allow: \"false\"}"),
+            Some("routes[0].a2a.rules[1]: "),
+        ),
+        (a2a("{agents: [one, two], allow: \"true\"}, {allow: \"false\"}"), Some("routes[0].a2a.rules[1]: ")),
+        (
+            a2a(
+                "{methods: [GetTask, CancelTask], allow: \"true\"}, {agents: [one], methods: [GetTask], allow: \"false\"}",
+            ),
+            Some("routes[0].a2a.rules[1]: "),
+        ),
+        (a2a("{methods: [CancelTask], allow: \"false\"}, {allow: \"true\"}"), None),
+        (a2a("{agents: [one], allow: \"true\"}, {allow: \"false\"}"), None),
+        (a2a("{agents: [one], allow: \"true\"}, {agents: [two], allow: \"false\"}"), None),
+    ] {
+        let told = route("{}", KEYS, &handler);
+        match place {
+            Some(place) => {
+                assert!(
+                    told.contains(place) && told.contains("this rule holds nothing"),
+                    "{handler}: {told}"
+                );
+            }
+            None => assert_eq!(told, "", "{handler}"),
+        }
+    }
+}
+
+/// The AI gateway with a route to one model, and something more in its settings.
+fn ai(more: &str, policies: &str, rest: &str) -> String {
+    whole(
+        LISTENER,
+        &format!(
+            "ai: {{providers: [{{name: p, kind: openai, keys: [{{env: A}}]}}, {{name: q, kind: openai, keys: [{{env: A}}]}}], \
+             models: [{{name: smart, targets: [{{provider: p, model: gpt-4o}}]}}, {{name: \"l/*\", targets: [{{provider: p, model: \"l-*\"}}]}}]{more}}}\n\
+             routes: [{{name: r, policies: [{policies}], ai: {{}}}}]\n{rest}"
+        ),
+    )
+}
+
+/// Whether just this is said, or nothing where there is no place.
+fn check(told: &str, place: &str, message: &str) {
+    match place {
+        "" => assert_eq!(told, ""),
+        _ => assert!(told.contains(&format!("{place}: ")) && told.contains(message), "{place}: {told}"),
+    }
+}
+
+#[test]
+fn a_price_of_a_model_that_no_target_has_is_told() {
+    for (provider, model, place) in [
+        ("p", "smart", "ai.prices[0].model"),
+        ("p", "x-*", "ai.prices[0].model"),
+        ("p", "gpt-4o", ""),
+        ("p", "gpt-*", ""),
+        ("p", "l-7b", ""),
+        ("p", "*", ""),
+        ("q", "smart", ""),
+    ] {
+        let prices = format!(", prices: [{{provider: {provider}, model: \"{model}\", input: 1}}]");
+        check(&ai(&prices, KEYS, ""), place, "no target of provider `p`");
+    }
+}
+
+#[test]
+fn budgets_with_settings_that_do_nothing_are_told() {
+    let at = "routes[0].policies[1]";
+    let jwt = "{jwt: {issuer: \"https://id.test\", audiences: [a], jwks: {url: \"https://id.test/keys\"}}}";
+    for (first, policy, key, message) in [
+        (KEYS, "{budget: {tokens: 5, unknownPrice: free}}", "budget.unknownPrice", "asks for no prices"),
+        (KEYS, "{budget: {amount: 5, unknownPrice: free}}", "", ""),
+        (KEYS, "{budget: {amount: 5, key: {claim: team}}}", "budget.key", "all calls count as one"),
+        (jwt, "{budget: {amount: 5, key: {claim: team}}}", "", ""),
+        (
+            KEYS,
+            "{tokenRateLimit: {tokens: 5, window: 1m, key: {claim: team}}}",
+            "tokenRateLimit.key",
+            "all calls count as one",
+        ),
+    ] {
+        let place = if key.is_empty() { String::new() } else { format!("{at}.{key}") };
+        check(&ai("", &format!("{first}, {policy}"), ""), &place, message);
+    }
+    let global = "globalPolicies: [{budget: {amount: 5}}]";
+    check(&ai("", KEYS, global), "", "");
+    let none = whole(LISTENER, &format!("{global}\nroutes: [{{name: r, {BACKENDS}}}]"));
+    check(&none, "globalPolicies[0]", "`budget` has no effect: no route has `ai`");
+}
+
+#[test]
+fn consumers_that_nobody_can_be_are_told() {
+    for (policy, consumer, place) in [
+        (KEYS, "{name: c}", "consumers[0]"),
+        ("{anyOf: {policies: [{keyAuth: {}}, {basicAuth: {}}]}}", "{name: c}", "consumers[0]"),
+        (KEYS, "{name: c, keys: [{env: A}]}", ""),
+        ("{keyAuth: {anonymous: c}}", "{name: c}", ""),
+        ("{mtls: {trustedHeader: xfcc}}", "{name: c}", ""),
+    ] {
+        let rest =
+            format!("consumers: [{consumer}]\nroutes: [{{name: r, policies: [{policy}], {BACKENDS}}}]");
+        check(&whole(LISTENER, &rest), place, "it has no credentials");
+    }
+    let open = format!("consumers: [{{name: c}}]\nroutes: [{{name: r, {BACKENDS}}}]");
+    check(&whole(LISTENER, &open), "", "");
+}
+
+#[test]
+fn metadata_of_tokens_that_nobody_reads_is_told() {
+    let mcp = "mcp: {servers: [{name: s, url: \"http://127.0.0.1:1/mcp\"}], oauth: {resource: \"https://a.test/mcp\", authorizationServers: [\"https://id.test\"]}}";
+    check(&route("{}", "", mcp), "routes[0].mcp.oauth", "no policy reads them");
+    check(&route("{}", KEYS, mcp), "", "");
+}
+
+#[test]
+fn what_a_prompt_asks_for_and_does_not_know_is_told() {
+    let prompt = |input: &str| {
+        let prompt = format!(
+            "prompt: {{model: smart, input: {{type: object, {input}}}, messages: [{{role: user, content: \"{{{{ text }}}}\"}}]}}"
+        );
+        let route =
+            format!("\n  - {{name: s, match: [{{path: {{exact: /s}}}}], policies: [{KEYS}], {prompt}}}\n");
+        let text = format!(
+            "ai: {{providers: [{{name: p, kind: openai, keys: [{{env: A}}]}}], models: [{{name: smart, targets: [{{provider: p, model: m}}]}}]}}\nroutes:{route}"
+        );
+        whole(LISTENER, &text)
+    };
+    let properties = "properties: {text: {type: string}}";
+    check(
+        &prompt(&format!("{properties}, required: [text, txet]")),
+        "routes[0].prompt.input.required[1]",
+        "did you mean `text`?",
+    );
+    check(&prompt(&format!("{properties}, required: [text]")), "", "");
+    check(
+        &prompt(&format!("{properties}, required: [more], additionalProperties: {{type: string}}")),
+        "",
+        "",
+    );
+    check(
+        &prompt(&format!("{properties}, required: [more], additionalProperties: false")),
+        "routes[0].prompt.input.required[0]",
+        "add `more` to `properties`",
+    );
+}

@@ -225,12 +225,40 @@ fn full(key: &str) -> String {
 /// Keys of accounts that a configuration names.
 fn names(config: &Config) -> BTreeSet<String> {
     let consumers = config.consumers.iter().flat_map(|one| {
-        let keys = (0..one.keys.len()).map(|place| format!("key:{}/{place}", one.name));
+        let count = one.keys.len() + one.hashed_keys.len();
+        let keys = (0..count).map(|place| format!("key:{}/{place}", one.name));
         let groups = one.groups.iter().map(|group| format!("group:{group}"));
         std::iter::once(format!("consumer:{}", one.name)).chain(keys).chain(groups)
     });
     let models = config.ai.iter().flat_map(|ai| &ai.models).map(|model| format!("model:{}", model.name));
     consumers.chain(models).chain(std::iter::once("global".to_owned())).collect()
+}
+
+/// Whether a budget or limit that has counted nothing for a key of the configuration ever will: it counts by such keys, and
+/// does not stand under another consumer.
+fn may_spend(policy: &str, counted_by: &serde_json::Value, key: &str, config: &Config) -> bool {
+    let holder = policy.strip_prefix("consumers/").and_then(|rest| rest.split('/').next());
+    let is_of = |name: &str| holder.is_none_or(|holder| holder == name);
+    let consumer = |name: &str| config.consumers.iter().find(|one| one.name == name);
+    let (kind, name) = key.split_once(':').unwrap_or((key, ""));
+    match (counted_by.as_str(), kind) {
+        (Some("consumer"), "consumer") => is_of(name),
+        // Who has no group, or shows no key, counts as a consumer.
+        (Some("group"), "consumer") => {
+            is_of(name) && consumer(name).is_some_and(|consumer| consumer.groups.is_empty())
+        }
+        (Some("key"), "consumer") => {
+            let has_none = |one: &model::Consumer| one.keys.is_empty() && one.hashed_keys.is_empty();
+            is_of(name) && consumer(name).is_some_and(has_none)
+        }
+        (Some("group"), "group") => holder.and_then(consumer).is_none_or(|consumer| {
+            let mut groups = consumer.groups.iter();
+            groups.any(|group| group == name)
+        }),
+        (Some("key"), "key") => name.split_once('/').is_some_and(|(consumer, _)| is_of(consumer)),
+        (Some("model"), "model") | (Some("global"), "global") => true,
+        _ => false,
+    }
 }
 
 /// What every budget and limit has left.
@@ -241,7 +269,7 @@ pub(crate) async fn all(ledger: &Ledger, config: &Config, wish: &Wish) -> Vec<St
         wish.policy.as_ref().is_none_or(|wanted| *wanted == one.policy || *wanted == one.name)
     };
     let told = join_all(ledger.purses().into_iter().map(|purse| {
-        let (ask, key) = (&ask, key.as_deref());
+        let (ask, key, config) = (&ask, key.as_deref(), config);
         async move {
             let mut all = purse.statements(ask);
             // Who asks for one budget has no other one's accounts looked at.
@@ -260,6 +288,9 @@ pub(crate) async fn all(ledger: &Ledger, config: &Config, wish: &Wish) -> Vec<St
                     }
                 }
             }
+            if let Some(key) = key {
+                all.iter_mut().for_each(|one| one.without_strangers(key, config));
+            }
             all.retain(is_wanted);
             all
         }
@@ -267,6 +298,16 @@ pub(crate) async fn all(ledger: &Ledger, config: &Config, wish: &Wish) -> Vec<St
     let mut told: Vec<Statement> = told.await.into_iter().flatten().collect();
     told.sort_by(|a, b| (&a.policy, a.unit).cmp(&(&b.policy, b.unit)));
     told
+}
+
+impl Statement {
+    /// Leaves out what a key has not spent and never will.
+    fn without_strangers(&mut self, key: &str, config: &Config) {
+        let may_spend = may_spend(&self.policy, &self.counted_by, key, config);
+        let is_something = |amount: Amount| amount.number() > 0;
+        self.accounts
+            .retain(|one| may_spend || is_something(one.spent) || one.held.is_some_and(is_something));
+    }
 }
 
 /// What an account of any kind has.
@@ -313,6 +354,46 @@ mod tests {
         }
         let found: Vec<_> = top.finish().into_iter().map(|(name, _, with)| (name, with)).collect();
         assert_eq!(found, [("n9".to_owned(), 90), ("n8".to_owned(), 80), ("n7".to_owned(), 70)]);
+    }
+
+    #[test]
+    fn a_key_is_told_what_it_may_spend_and_nothing_of_others() {
+        let consumers = serde_json::json!([
+            {"name": "app", "keys": ["a-key-of-the-app"], "groups": ["gold"]},
+            {"name": "poor", "hashedKeys": [{"sha256": "0"}]},
+            {"name": "token"},
+        ]);
+        let consumers = serde_json::from_value(consumers).expect("consumers");
+        let config = Config { consumers, ..Config::default() };
+        let (route, own) = ("routes/models/budget/b", "consumers/app/budget/b");
+        for (policy, counted_by, key, want) in [
+            (route, "consumer", "consumer:app", true),
+            (own, "consumer", "consumer:app", true),
+            (own, "consumer", "consumer:poor", false),
+            (route, "model", "consumer:app", false),
+            (route, "model", "model:smart", true),
+            (route, "global", "global", true),
+            (route, "global", "consumer:app", false),
+            (route, "group", "group:gold", true),
+            (own, "group", "group:gold", true),
+            (own, "group", "group:tin", false),
+            (route, "group", "consumer:app", false),
+            (route, "group", "consumer:poor", true),
+            (route, "key", "key:app/0", true),
+            (own, "key", "key:poor/0", false),
+            (route, "key", "consumer:poor", false),
+            (route, "key", "consumer:token", true),
+            (route, "clientAddress", "consumer:app", false),
+        ] {
+            assert_eq!(
+                may_spend(policy, &counted_by.into(), key, &config),
+                want,
+                "{policy} {counted_by} {key}"
+            );
+        }
+        assert!(!may_spend(route, &serde_json::json!({"header": "x-who"}), "consumer:app", &config));
+        let names = names(&config);
+        assert!(names.contains("key:poor/0") && !names.contains("key:poor/1"), "{names:?}");
     }
 
     #[test]

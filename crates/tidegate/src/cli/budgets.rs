@@ -40,7 +40,7 @@ pub(crate) fn budgets(args: &BudgetsArgs) -> Done {
     })?;
     match args.json {
         true => show!("{answer}"),
-        false => show!("{}", table(&answer).trim_end()),
+        false => show!("{}", table(&answer, args.key.as_deref()).trim_end()),
     }
     Ok(())
 }
@@ -56,7 +56,8 @@ fn escaped(text: &str) -> String {
 
 const HEAD: [&str; 9] = ["POLICY", "KEY", "UNIT", "SPENT", "HELD", "LEFT", "LIMIT", "USED", "UNTIL"];
 
-fn table(answer: &Value) -> String {
+/// Of one key, when it is asked for: then budgets without an account of it are not shown.
+fn table(answer: &Value, key: Option<&str>) -> String {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
@@ -83,7 +84,7 @@ fn table(answer: &Value) -> String {
                 until.clone(),
             ]
         };
-        if accounts.is_empty() {
+        if accounts.is_empty() && key.is_none() {
             rows.push(row(&Value::Null, "-".to_owned(), "-".to_owned()));
         }
         for account in accounts {
@@ -99,8 +100,16 @@ fn table(answer: &Value) -> String {
             notes.push(format!("{}: {trouble}", text(&budget["policy"])));
         }
     }
-    if rows.len() == 1 {
-        return "no budgets and no limits of tokens are configured\n".to_owned();
+    let has_budgets = answer["budgets"].as_array().is_some_and(|budgets| !budgets.is_empty());
+    match key {
+        _ if !has_budgets => return "no budgets and no limits of tokens are configured\n".to_owned(),
+        Some(key) if rows.len() == 1 && notes.is_empty() => {
+            return format!(
+                "`{key}` has no account: no budget or limit counts by such a key of the configuration, and nothing was \
+                 spent by it\n"
+            );
+        }
+        _ => {}
     }
     let mut widths = [0; 9];
     for row in &rows {

@@ -234,8 +234,15 @@ pub(crate) fn load(files: Option<&Files>) -> Result<model::Snapshot, Exit> {
 
 /// The same with what lies in its vault.
 pub(crate) fn load_with(files: Option<&Files>, vaults: Option<&Vaults>) -> Result<model::Snapshot, Exit> {
-    crate::config::load(files, vaults).map_err(|error| {
-        eprintln!("{}", error.render(color()));
-        Exit::Configuration
-    })
+    crate::config::load(files, vaults).map_err(refused)
+}
+
+/// The same without its secrets, which need not be there.
+pub(crate) fn load_settings(files: &Files) -> Result<model::Snapshot, Exit> {
+    crate::config::load_settings(files).map_err(refused)
+}
+
+fn refused(error: crate::config::LoadError) -> Exit {
+    eprintln!("{}", error.render(color()));
+    Exit::Configuration
 }

@@ -6,7 +6,7 @@ use ai::catalogue::{self, Capabilities, Day, Model, Price, Query};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{ConfigArgs, Done, load};
+use super::{ConfigArgs, Done, load_settings};
 use crate::exit::Exit;
 
 /// Which models are asked for.
@@ -66,7 +66,7 @@ pub(crate) fn models(args: &ModelsArgs) -> Done {
         Exit::NotFound
     };
     let files = args.config.files();
-    let snapshot = files.as_ref().map(|files| load(Some(files))).transpose()?;
+    let snapshot = files.as_ref().map(load_settings).transpose()?;
     let settings = snapshot.as_ref().and_then(|snapshot| snapshot.config.ai.clone()).unwrap_or_default();
     let known = proxy::catalogue::Known::of(&settings).map_err(|error| {
         eprintln!("error: {error}");

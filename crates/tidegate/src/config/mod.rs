@@ -62,6 +62,19 @@ impl model::Resolver for System<'_> {
     }
 }
 
+/// For whoever looks at settings alone: no secret and no file of a configuration is read, and none has to be there.
+struct Unread;
+
+impl model::Resolver for Unread {
+    fn env(&self, name: &str) -> Option<String> {
+        Some(format!("not-read-{name}"))
+    }
+
+    fn file(&self, path: &Path) -> std::io::Result<Bytes> {
+        Ok(Bytes::from(format!("not-read-{}", path.display())))
+    }
+}
+
 /// Why a configuration could not be loaded.
 #[derive(Debug)]
 pub(crate) enum LoadError {
@@ -100,14 +113,21 @@ impl LoadError {
 /// Loads a configuration; without files, the built-in one. Without vaults nobody is asked for what lies there.
 pub(crate) fn load(files: Option<&Files>, vaults: Option<&Vaults>) -> Result<Snapshot, LoadError> {
     let sources = match files {
-        Some(files) => {
-            let sources = files.read().map_err(LoadError::Files)?;
-            refuse_empty(&sources).map_err(LoadError::Files)?;
-            sources
-        }
+        Some(files) => sources(files)?,
         None => vec![Source::new("(built-in default)", built_in())],
     };
     model::load(&sources, &System { vaults }).map_err(LoadError::Refused)
+}
+
+/// Loads what a configuration says, without what it refers to: something stands in for each secret and each file.
+pub(crate) fn load_settings(files: &Files) -> Result<Snapshot, LoadError> {
+    model::load(&sources(files)?, &Unread).map_err(LoadError::Refused)
+}
+
+fn sources(files: &Files) -> Result<Vec<Source>, LoadError> {
+    let sources = files.read().map_err(LoadError::Files)?;
+    refuse_empty(&sources).map_err(LoadError::Files)?;
+    Ok(sources)
 }
 
 /// Refuses a file that somebody has cut short, and files that say nothing at all: taken at their word they close every

@@ -39,7 +39,11 @@ type Listed<'l> = (&'l str, &'l str, Option<Surface>);
 fn list(dialect: Dialect, names: &[Listed<'_>]) -> Value {
     let entries: Vec<Value> = names.iter().map(|name| entry(dialect, name)).collect();
     match dialect {
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => json!({"object": "list", "data": entries}),
+        // Cohere's SDK asks at the same path, and reads what OpenAI's does not look at.
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            let theirs: Vec<Value> = names.iter().map(|name| entry(Dialect::Cohere, name)).collect();
+            json!({"object": "list", "data": entries, "models": theirs})
+        }
         Dialect::Anthropic => json!({
             "data": entries,
             "has_more": false,

@@ -46,6 +46,7 @@ pub(crate) mod meters;
 pub(crate) mod metrics;
 mod models;
 pub(crate) mod most;
+pub(crate) mod odd;
 mod onward;
 mod outgoing;
 mod passed;

@@ -230,7 +230,7 @@ impl Import {
             let why = format_args!("the pattern `{name}` for `{model}` has no counterpart; left out");
             return self.note(&format!("{place}.model_name"), why);
         }
-        let target = own.to_owned();
+        let target = providers::own_name(kind, own);
         let provider = self.provider(kind, &mut params, &at);
         let order = params.remove("order").as_ref().and_then(Value::as_u64);
         let shares = ["weight", "rpm", "tpm"].map(|key| params.remove(key).as_ref().and_then(Value::as_u64));

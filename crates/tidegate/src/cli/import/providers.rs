@@ -43,6 +43,15 @@ pub(super) fn split(model: &str) -> Option<(&'static str, &str)> {
     guess.into_iter().find_map(|kind| Some((known(kind)?, catalogue::find(kind, model).map(|_| model)?)))
 }
 
+/// A model as its kind's own API names it. LiteLLM has Hugging Face's router told by the path which provider serves a
+/// model (`together/deepseek-ai/DeepSeek-R1`), and the router by what follows the name (`deepseek-ai/DeepSeek-R1:together`).
+pub(super) fn own_name(kind: &str, model: &str) -> String {
+    match model.split_once('/') {
+        Some((provider, name)) if kind == "huggingface" && name.contains('/') => format!("{name}:{provider}"),
+        _ => model.to_owned(),
+    }
+}
+
 /// What they call a kind of ours.
 pub(super) fn theirs(kind: &str) -> &str {
     match kind {
@@ -80,4 +89,26 @@ pub(super) fn variable(kind: &str) -> Option<String> {
 /// Whether a kind's address leaves this open.
 pub(super) fn leaves_open(kind: &str, placeholder: &str) -> bool {
     catalogue::provider(kind).is_ok_and(|provider| provider.placeholders.contains_key(placeholder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_behind_a_router_is_named_as_the_router_has_it() {
+        for (theirs, kind, want) in [
+            (
+                "huggingface/together/deepseek-ai/DeepSeek-R1",
+                "huggingface",
+                "deepseek-ai/DeepSeek-R1:together",
+            ),
+            ("huggingface/deepseek-ai/DeepSeek-R1", "huggingface", "deepseek-ai/DeepSeek-R1"),
+            ("huggingface/*", "huggingface", "*"),
+            ("together_ai/meta-llama/Llama-3-8b/x", "together", "meta-llama/Llama-3-8b/x"),
+        ] {
+            let (found, model) = split(theirs).expect("a kind of ours");
+            assert_eq!((found, own_name(found, model).as_str()), (kind, want), "{theirs}");
+        }
+    }
 }

@@ -141,6 +141,12 @@ fn models_are_listed_as_each_dialect_lists_them() {
         Some(1),
         "a pattern names no model"
     );
+    let list = get("/ai/v1/models", "");
+    assert_eq!(
+        list["models"],
+        serde_json::json!([{"name": "smart", "endpoints": ["chat"]}]),
+        "as Cohere's SDK reads it"
+    );
     assert_eq!(get("/ai/v1/models/smart", "")["object"], "model");
     assert_eq!(get("/ai/v1/models", "\nanthropic-version: 2023-06-01")["data"][0]["type"], "model");
     assert_eq!(get("/ai/v1beta/models", "")["models"][0]["name"], "models/smart");

@@ -35,7 +35,7 @@ fn providers_and_models_are_counted_and_what_is_right_is_not_warned_of() {
         told.contains("ok: 1 listener, 1 route, 0 upstreams, 1 consumer, 1 AI provider, 2 models"),
         "{told}"
     );
-    for word in ["open to everybody", "nobody knows what", "stripPrefix"] {
+    for word in ["open to everybody", "nobody knows what", "turned off", "stripPrefix"] {
         assert!(!told.contains(word), "{told}");
     }
 }
@@ -71,6 +71,13 @@ fn what_is_open_to_everybody_and_what_no_budget_lets_pass_is_warned_of() {
     for (from, to, warning) in [
         ("{keyAuth: {}}, ", "", "open to everybody"),
         ("model: gpt-4o", "model: our-own", "nobody knows what `our-own` costs"),
+        ("model: gpt-4o", "model: gpt-4", "`gpt-4` was turned off on 2026-10-23"),
+        (", keys: [a-key-of-a-provider]", "", "ai.providers[0]: this provider has no credentials"),
+        (
+            "keys: [the-key",
+            "expiresAt: 2020-02-01, keys: [the-key",
+            "consumers[0].expiresAt: this ended on 2020-02-01",
+        ),
         ("{amount: 5}", "{amount: 5, share: 20}", "`share` says what is done"),
         ("a-key-of-a-provider", "\"${OPENAI_API_KEY}\"", "names no variable: write `{env: NAME}`"),
         ("{amount: 5}}]", "{amount: 5}}, {budget: {amount: 9}}]", "`budget` is the name of another one here"),
@@ -136,6 +143,11 @@ fn names_that_are_none_are_told_with_those_there_are() {
 fn mistakes_of_providers_and_conditions_are_told_where_they_are() {
     let (code, told) = validated("kind: openai,", "kind: claude,");
     assert!(code != 0 && told.contains("did you mean `anthropic`?"), "{told}");
+    let bedrock = "kind: bedrock, values: {region: r, regon: x},";
+    let (code, told) = validated("kind: openai,", bedrock);
+    assert!(code != 0 && told.contains("ai.providers[0].values.regon: the kind `bedrock`"), "{told}");
+    let (code, told) = validated("kind: openai,", &bedrock.replace(", regon: x", ""));
+    assert!(code == 0 && !told.contains("has no value"), "{told}");
     let (_, told) = validated("kind: openai,", "kind: nobodys,");
     assert!(told.contains("there are ai21, ") && told.contains("openai-compatible"), "{told}");
     let (code, told) = validated("kind: openai,", "kind: openai-compatible,");

@@ -174,6 +174,37 @@ fn the_command_shows_a_table_and_json() {
 }
 
 #[test]
+fn a_key_is_shown_its_own_accounts_and_one_that_nobody_knows_is_told_so() {
+    let upstream = told(100, 10);
+    let own = ", groups: [gold], policies: [{budget: {amount: 5, name: own}}]";
+    let policies = ", {budget: {amount: 10, name: b}}, {budget: {amount: 20, key: model, name: m}}, {tokenRateLimit: {tokens: 10000, window: 10d, key: group, name: g}}";
+    let gateway = metered(own, policies, &[&base(&upstream)], PRICES);
+    let admin = gateway.admin.to_string();
+    let told = |key: &str| {
+        let arguments = ["budgets", "--admin", &admin, "--key", key];
+        let (code, out, problems) = run_with(&arguments, &[("TIDEGATE_ADMIN_TOKEN", "test-admin-token")]);
+        assert_eq!(code, 0, "{key}: {problems}");
+        out
+    };
+    for (key, shown) in [
+        ("app", &["consumers/app/budget/own", "routes/models/budget/b"][..]),
+        ("model:smart", &["routes/models/budget/m"]),
+        ("group:gold", &["routes/models/g"]),
+    ] {
+        let out = told(key);
+        let lines: Vec<&str> = out.lines().skip(1).collect();
+        assert_eq!(lines.len(), shown.len(), "{key}: {out}");
+        for (line, name) in lines.iter().zip(shown) {
+            let (begin, end) = name.rsplit_once('/').expect("a place");
+            let policy = line.split(' ').next().unwrap_or_default();
+            assert!(policy.starts_with(begin) && policy.ends_with(&format!("/{end}")), "{key}: {out}");
+        }
+    }
+    let out = told("nobody");
+    assert!(out.starts_with("`nobody` has no account"), "{out}");
+}
+
+#[test]
 fn what_gateways_share_is_listed_as_it_was_seen_last_and_asked_for_by_key() {
     let (redis, upstream) = (Redis::start(), told(100, 10));
     let settings = format!("{PRICES}redis: {{addresses: [\"127.0.0.1:{}\"], timeout: 200ms}}\n", redis.port);

@@ -69,6 +69,24 @@ ai:
 }
 
 #[test]
+fn the_configuration_is_read_without_its_secrets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let keys = "keys: [{env: TIDEGATE_TEST_NO_SUCH_VARIABLE}, {file: no-such-file}]";
+    let text = format!(
+        "listeners: [{{name: a, address: '127.0.0.1:8080'}}]\nconsumers: [{{name: app, {keys}}}]\n\
+         ai: {{providers: [{{name: mine, kind: openai, {keys}}}], models: [{{name: smart, targets: [{{provider: mine, model: gpt-4o}}]}}]}}\n"
+    );
+    fs::write(&path, text).expect("a file");
+    let path = path.display().to_string();
+    let (code, out, problems) = run(&["models", "--provider", "mine", "--name", "gpt-4o", "-c", &path]);
+    assert_eq!(code, 0, "{problems}");
+    assert!(out.contains("target   mine gpt-4o") && !out.contains("not-read"), "{out}");
+    let (code, _, problems) = run(&["validate", "-c", &path]);
+    assert!(code == 3 && problems.contains("TIDEGATE_TEST_NO_SUCH_VARIABLE"), "{problems}");
+}
+
+#[test]
 fn a_context_is_written_as_people_write_it() {
     let of = |context: &str| listed(&["--provider", "openai", "--context", context]).len();
     for (short, long) in [("200k", "200000"), ("1M", "1000000"), ("0.5m", "500000"), ("1.05M", "1050000")] {
