@@ -1,10 +1,7 @@
 //! `redirect`: sends the client elsewhere.
 
 use http::{HeaderValue, Response, StatusCode, header};
-use model::resource::{
-    listener::HttpsTarget,
-    route::{Redirect as Settings, Route},
-};
+use model::resource::{listener::HttpsTarget, redirect::Redirect as Settings, route::Route};
 
 use crate::{
     body::Body,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use model::resource::route::Respond as Settings;
+use model::resource::respond::Respond as Settings;
 
 use self::mock::Mock;
 use crate::{
