@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{handler::Settings, route::Route};
+use crate::{load::Context, rules::World};
+
 /// A redirect. What is not given stays as it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -36,5 +39,33 @@ impl Default for Redirect {
             status: 302,
             keep_query: true,
         }
+    }
+}
+
+impl Settings for Redirect {
+    fn validate(&self, _: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
+        if self.path.is_some() && self.path_prefix.is_some() {
+            at.error("expected at most one of `path` and `pathPrefix`, found both");
+        }
+        let same = self.path.is_none()
+            && self.path_prefix.is_none()
+            && self.host.is_none()
+            && self.scheme.is_none()
+            && self.port.is_none();
+        if same {
+            at.error("nothing changes: clients would be sent round in circles");
+        }
+        for (key, path) in [("path", &self.path), ("pathPrefix", &self.path_prefix)] {
+            if path.as_ref().is_some_and(|path| crate::load::format::check("absolute-path", path).is_err()) {
+                at.field(key, |at| at.error("expected a path that begins with `/`"));
+            }
+        }
+        if self.host.as_ref().is_some_and(|host| !crate::load::format::host(host)) {
+            at.field("host", |at| at.error("expected a host"));
+        }
+    }
+
+    fn answers_itself(&self) -> bool {
+        true
     }
 }

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::mock::Mock;
-use crate::HeaderName;
+use super::{handler::Settings, mock::Mock, route::Route};
+use crate::{
+    HeaderName,
+    load::{Context, scope::Named},
+    rules::World,
+};
 
 /// A fixed answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,5 +34,45 @@ pub struct Respond {
 impl Default for Respond {
     fn default() -> Self {
         Self { status: 200, headers: BTreeMap::new(), body: String::new(), openapi: None, jwks: None }
+    }
+}
+
+impl Settings for Respond {
+    fn validate(&self, _: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
+        if let Some(issuer) = &self.jwks {
+            at.field("jwks", |at| at.refer(Named::TokenIssuer, issuer));
+            let others = ["status", "headers", "body", "openapi"].into_iter().find(|key| at.is_written(key));
+            if let Some(other) = others {
+                at.error(format!(
+                    "has both `jwks` and `{other}`; the issuer's keys are all that is answered"
+                ));
+            }
+        }
+        if let Some(mock) = &self.openapi {
+            let others = ["status", "headers", "body"].into_iter().find(|key| at.is_written(key));
+            if let Some(other) = others {
+                at.error(format!("has both `openapi` and `{other}`; the document says what is answered"));
+            }
+            if mock.base_path.as_ref().is_some_and(|base| !base.starts_with('/') && !base.is_empty()) {
+                at.field("openapi", |at| {
+                    at.field("basePath", |at| at.error("expected a path that begins with `/`"));
+                });
+            }
+        }
+        // RFC 9110 §6.4.1: these have no content.
+        if !self.body.is_empty() && matches!(self.status, 204 | 205 | 304) {
+            at.field("body", |at| at.error(format!("an answer with status {} has no body", self.status)));
+        }
+        at.field("headers", |at| {
+            for (name, value) in &self.headers {
+                at.field(name, |at| {
+                    crate::policy::headers::header_value(name, value, at);
+                });
+            }
+        });
+    }
+
+    fn answers_itself(&self) -> bool {
+        true
     }
 }
