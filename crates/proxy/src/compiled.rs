@@ -269,7 +269,7 @@ impl Compiled {
             Some((router, odd)) if errors.is_empty() => {
                 let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
                 odd.extend(crate::handler::ai::prices::unknown(&snapshot));
-                odd.extend(crate::handler::files::unfit(&snapshot));
+                odd.extend(crate::handler::static_files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let some = |need: fn(&crate::policy::Needs) -> bool| {

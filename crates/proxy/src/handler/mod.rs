@@ -6,9 +6,8 @@ pub(crate) mod ai;
 pub(crate) mod around;
 pub(crate) mod backends;
 pub(crate) mod compose;
-pub(crate) mod files;
 pub(crate) mod mcp;
-pub(crate) mod plugin;
+pub(crate) mod plugin_route;
 mod posing;
 pub(crate) mod prompt;
 pub(crate) mod publish;
@@ -16,6 +15,7 @@ pub(crate) mod redirect;
 mod remote;
 pub(crate) mod respond;
 mod retold;
+pub(crate) mod static_files;
 pub(crate) mod subscribe;
 #[cfg_attr(not(feature = "transcode"), path = "transcode_off.rs")]
 pub(crate) mod transcode;
@@ -25,9 +25,9 @@ use std::rc::Rc;
 use http::Response;
 
 use self::{
-    a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, files::Files, mcp::McpGateway,
-    plugin::PluginHandler, prompt::PromptApi, publish::Publish, redirect::Redirect, respond::Respond,
-    subscribe::Subscribe, transcode::Transcode,
+    a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, mcp::McpGateway,
+    plugin_route::PluginHandler, prompt::PromptApi, publish::Publish, redirect::Redirect, respond::Respond,
+    static_files::Files, subscribe::Subscribe, transcode::Transcode,
 };
 use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
