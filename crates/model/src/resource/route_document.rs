@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     path_rules::PathRules,
@@ -15,8 +15,7 @@ use crate::policy::PolicyUse;
 /// Makes of each line a key of the document, which becomes the handler and is made of it.
 macro_rules! document {
     ($($file:ident: $Name:ident($Settings:ident) => $key:literal, $about:literal;)*) => {
-        /// Which requests go where, and under which policies. Exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`,
-        /// `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish`, `subscribe` and `wasm`.
+        /// Which requests go where, and under which policies.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         #[schemars(rename = "Route", transform = exactly_one_handler)]
@@ -79,10 +78,7 @@ macro_rules! document {
                 .into_iter()
                 .flatten();
                 let (Some(handler), None) = (handlers.next(), handlers.next()) else {
-                    return Err(
-                        "a route has exactly one of `backends`, `redirect`, `respond`, `ai`, `prompt`, `mcp`, `a2a`, `compose`, `static`, `transcode`, `publish`, `subscribe` and `wasm`"
-                            .to_owned(),
-                    );
+                    return Err(format!("a route has exactly one of {}", all_handlers()));
                 };
                 Ok(Self {
                     name: written.name,
@@ -138,8 +134,20 @@ fn yes() -> bool {
     true
 }
 
-/// A document has one of the handlers' keys.
+/// The keys of all handlers, in words.
+fn all_handlers() -> String {
+    let names: Vec<String> = Handler::NAMES.iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A document has one of the handlers' keys, and says so.
 fn exactly_one_handler(schema: &mut Schema) {
     let one = Handler::NAMES.iter().map(|name| json!({"required": [name]}));
     schema.insert("oneOf".to_owned(), one.collect());
+    if let Some(Value::String(about)) = schema.get_mut("description") {
+        about.push_str(&format!(" Exactly one of {}.", all_handlers()));
+    }
 }
