@@ -270,7 +270,7 @@ impl Compiled {
                 let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
                 odd.extend(crate::handler::ai::odd::all(&snapshot));
                 odd.extend(crate::consumer::ended(&config, std::time::SystemTime::now()));
-                odd.extend(crate::handler::files::unfit(&snapshot));
+                odd.extend(crate::handler::static_files::unfit(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let some = |need: fn(&crate::policy::Needs) -> bool| {
@@ -388,27 +388,12 @@ impl Route {
                 return None;
             }
         };
-        let others = chain.leads_to();
-        let beyond = match &handler {
-            Handler::Backends(backends) => {
-                let own = backends.targets().iter().map(|target| &target.upstream.chain);
-                Beyond::of(own.chain(others.iter().map(|upstream| &upstream.chain)))
-            }
-            Handler::Compose(compose) => {
-                Beyond::of(compose.upstreams().into_iter().map(|upstream| &upstream.chain))
-            }
-            Handler::Transcode(transcode) => Beyond::of(std::iter::once(&transcode.upstream().chain)),
-            Handler::Redirect(_)
-            | Handler::Respond(_)
-            | Handler::Static(_)
-            | Handler::Ai(_)
-            | Handler::Mcp(_)
-            | Handler::Prompt(_)
-            | Handler::A2a(_)
-            | Handler::Plugin(_)
-            | Handler::Publish(_)
-            | Handler::Subscribe(_) => Beyond::default(),
+        let others = match &handler {
+            Handler::Backends(_) => chain.leads_to(),
+            _ => Vec::new(),
         };
+        let upstreams = handler.upstreams().into_iter().chain(&others);
+        let beyond = Beyond::of(upstreams.map(|upstream| &upstream.chain));
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path, made_by })
     }

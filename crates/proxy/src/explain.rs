@@ -172,48 +172,18 @@ impl Compiled {
         let Some(route) = route else { return Ok(report) };
         report.policies = chain::order(&listener.chain, &route.chain);
         report.notes = route.chain.explain(&request.method, path);
-        match &route.handler {
-            Handler::Respond(_) => report.handler = Some("respond".into()),
-            Handler::Static(files) => report.handler = Some(format!("static {}", files.root().display())),
-            Handler::Ai(_) => report.handler = Some("ai".into()),
-            Handler::Mcp(_) => report.handler = Some("mcp".into()),
-            Handler::A2a(_) => report.handler = Some("a2a".into()),
-            Handler::Prompt(_) => report.handler = Some("prompt".into()),
-            Handler::Publish(publish) => report.handler = Some(format!("publish `{}`", publish.broker())),
-            Handler::Subscribe(subscribe) => {
-                report.handler = Some(format!("subscribe `{}`", subscribe.broker()));
-            }
-            Handler::Plugin(plugin) => report.handler = Some(format!("wasm `{}`", plugin.name())),
-            Handler::Redirect(_) => report.handler = Some("redirect".into()),
-            Handler::Transcode(transcode) => {
-                let upstream = transcode.upstream();
-                report.handler = Some(format!("transcode `{}`", upstream.name));
-                report.policies.extend(chain::order(&Default::default(), &upstream.chain));
-                report.upstreams = vec![upstream.cluster.status(std::time::Instant::now())];
-            }
-            Handler::Compose(compose) => {
-                let upstreams = compose.upstreams();
-                let names = upstreams.iter().map(|upstream| format!("`{}`", upstream.name));
-                report.handler = Some(format!("compose {}", names.collect::<Vec<_>>().join(", ")));
-                for upstream in &upstreams {
-                    report.policies.extend(chain::order(&Default::default(), &upstream.chain));
-                }
-                let now = std::time::Instant::now();
-                report.upstreams = upstreams.iter().map(|upstream| upstream.cluster.status(now)).collect();
-            }
-            Handler::Backends(backends) => {
-                let names = backends.targets().iter().map(|target| format!("`{}`", target.upstream.name));
-                report.handler = Some(format!("backends {}", names.collect::<Vec<_>>().join(", ")));
-                let others = route.chain.leads_to();
-                let all: Vec<_> =
-                    backends.targets().iter().map(|target| &target.upstream).chain(&others).collect();
-                for upstream in &all {
-                    report.policies.extend(chain::order(&Default::default(), &upstream.chain));
-                }
-                let now = std::time::Instant::now();
-                report.upstreams = all.iter().map(|upstream| upstream.cluster.status(now)).collect();
-            }
+        report.handler = Some(route.handler.explain());
+        let others = match &route.handler {
+            Handler::Backends(_) => route.chain.leads_to(),
+            _ => Vec::new(),
+        };
+        let mut upstreams = route.handler.upstreams();
+        upstreams.extend(&others);
+        for upstream in &upstreams {
+            report.policies.extend(chain::order(&Default::default(), &upstream.chain));
         }
+        let now = std::time::Instant::now();
+        report.upstreams = upstreams.iter().map(|upstream| upstream.cluster.status(now)).collect();
         Ok(report)
     }
 }

@@ -62,10 +62,8 @@ fn fail(call: &mut Call, failure: &Failure) -> Response<Body> {
 
 /// The dialect of a call to a model: on such a route callers get errors that their SDKs understand.
 fn dialect(call: &Call) -> Option<ai::dialect::Dialect> {
-    call.dialect.or_else(|| match &call.plan.routes.get(call.route?)?.handler {
-        handler::Handler::Ai(gateway) => Some(gateway.dialect(call.path(), &call.head.headers)),
-        _ => None,
-    })
+    call.dialect
+        .or_else(|| call.plan.routes.get(call.route?)?.handler.speaks(call.path(), &call.head.headers))
 }
 
 async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result<Response<Body>, Failure> {

@@ -136,7 +136,9 @@ impl Gateway {
         shared.telemetry.register(Arc::new(crate::policy::waf::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::policy::graphql::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(crate::handler::mcp::report::Report(Arc::downgrade(&shared))));
-        shared.telemetry.register(Arc::new(crate::handler::files::report::Report(Arc::downgrade(&shared))));
+        shared
+            .telemetry
+            .register(Arc::new(crate::handler::static_files::report::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(mirror::Report(Arc::downgrade(&shared))));
         shared.telemetry.register(Arc::new(strangler::Report(Arc::downgrade(&shared))));
         let places = crate::policy::priority::report::Report(Arc::downgrade(&shared));

@@ -8,7 +8,7 @@ pub(crate) use crate::policy::guardrails::GuardRule;
 use crate::{
     Config, Policy, PolicyUse, Snapshot,
     policy::guardrails::{GuardMode, GuardSide},
-    resource::{ai::Provider, route::Handler},
+    resource::ai::Provider,
 };
 
 pub(super) fn exposure(old: &Snapshot, new: &Snapshot) -> Vec<Exposure> {
@@ -79,9 +79,7 @@ fn models(old: &Config, new: &Config, found: &mut Vec<Exposure>) {
 /// The rules over texts of every route that asks models, and of every consumer.
 fn guarded(config: &Config) -> BTreeMap<String, Vec<&GuardRule>> {
     let mut found = BTreeMap::new();
-    let asks =
-        config.routes.iter().filter(|route| matches!(route.handler, Handler::Ai(_) | Handler::Prompt(_)));
-    for route in asks {
+    for route in config.routes.iter().filter(|route| route.handler.is_for_models()) {
         let policies = config.global_policies.iter().chain(&route.policies);
         found.insert(format!("routes/{}", route.name), rules_of(config, policies));
     }

@@ -1,24 +1,15 @@
 //! Routes: which requests go where, and under which policies.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+pub use super::handler::Handler;
 use super::{
-    a2a::A2aRoute,
-    ai::AiRoute,
-    compose::Compose,
-    mcp::McpRoute,
     path_rules::PathRules,
-    plugin_route::PluginRoute,
-    prompt::Prompt,
-    publish::Publish,
     route_document::RouteDocument,
     route_match::Match,
-    static_files::StaticFiles,
-    subscribe::Subscribe,
-    transcode::Transcode,
     tries::{RetryOverrides, TimeoutOverrides},
 };
 use crate::{Duration, HeaderName, Secret, policy::PolicyUse};
@@ -63,65 +54,8 @@ impl JsonSchema for Route {
     }
 }
 
-/// What answers the requests of a route.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Handler {
-    /// Weighted upstreams.
-    Backends {
-        /// At least one.
-        backends: Vec<Backend>,
-        /// What keeps a client on one endpoint.
-        sticky: Option<Sticky>,
-    },
-    /// A redirect.
-    Redirect(Redirect),
-    /// A fixed answer.
-    Respond(Respond),
-    /// The AI gateway.
-    Ai(AiRoute),
-    /// Servers of the Model Context Protocol.
-    Mcp(Box<McpRoute>),
-    /// A prompt and a model as an API.
-    Prompt(Box<Prompt>),
-    /// Agents of the Agent2Agent protocol.
-    A2a(Box<A2aRoute>),
-    /// One answer made of several calls.
-    Compose(Box<Compose>),
-    /// Files of a directory.
-    Static(Box<StaticFiles>),
-    /// A gRPC server for those who do not speak gRPC.
-    Transcode(Box<Transcode>),
-    /// A broker that keeps what is sent.
-    Publish(Box<Publish>),
-    /// What a broker keeps, as it comes.
-    Subscribe(Box<Subscribe>),
-    /// A WebAssembly component.
-    Plugin(Box<PluginRoute>),
-}
-
 /// Keys of handlers that later builds have: they are refused by name.
 pub const HANDLERS_NOT_IN_THIS_BUILD: &[&str] = &[];
-
-impl Handler {
-    /// The key of the handler in a route.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Backends { .. } => "backends",
-            Self::Redirect(_) => "redirect",
-            Self::Respond(_) => "respond",
-            Self::Ai(_) => "ai",
-            Self::Mcp(_) => "mcp",
-            Self::Prompt(_) => "prompt",
-            Self::A2a(_) => "a2a",
-            Self::Compose(_) => "compose",
-            Self::Static(_) => "static",
-            Self::Transcode(_) => "transcode",
-            Self::Publish(_) => "publish",
-            Self::Subscribe(_) => "subscribe",
-            Self::Plugin(_) => "wasm",
-        }
-    }
-}
 
 /// A share of a route's requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -194,65 +128,4 @@ pub enum SameSite {
     Strict,
     /// Everywhere; needs `Secure`.
     None,
-}
-
-/// A redirect. What is not given stays as it came.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Redirect {
-    /// Replaces the prefix that matched.
-    pub path_prefix: Option<String>,
-    /// Replaces the whole path.
-    pub path: Option<String>,
-    /// Replaces the host.
-    pub host: Option<String>,
-    /// Replaces the scheme.
-    #[schemars(extend("enum" = ["http", "https", null]))]
-    pub scheme: Option<String>,
-    /// Replaces the port.
-    pub port: Option<u16>,
-    /// 301, 302, 303, 307 or 308.
-    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
-    pub status: u16,
-    /// Keep the query.
-    pub keep_query: bool,
-}
-
-impl Default for Redirect {
-    fn default() -> Self {
-        Self {
-            path_prefix: None,
-            path: None,
-            host: None,
-            scheme: None,
-            port: None,
-            status: 302,
-            keep_query: true,
-        }
-    }
-}
-
-/// A fixed answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Respond {
-    /// Status.
-    #[schemars(range(min = 200, max = 599))]
-    pub status: u16,
-    /// Headers.
-    pub headers: BTreeMap<HeaderName, String>,
-    /// Body.
-    pub body: String,
-    /// In place of all this: answers that an OpenAPI document describes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub openapi: Option<super::mock::Mock>,
-    /// In place of all this: the public keys of this issuer in `tokenIssuers` (a JWKS, RFC 7517).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<String>,
-}
-
-impl Default for Respond {
-    fn default() -> Self {
-        Self { status: 200, headers: BTreeMap::new(), body: String::new(), openapi: None, jwks: None }
-    }
 }

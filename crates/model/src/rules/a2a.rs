@@ -1,12 +1,23 @@
 //! Rules of `a2a` routes.
 
+use super::World;
 use crate::{
+    Route,
     load::Context,
     policy::Settings as _,
-    resource::a2a::{A2aAgent, A2aRoute, A2aRule},
+    resource::{
+        a2a::{A2aAgent, A2aRoute, A2aRule},
+        handler::Settings,
+    },
 };
 
-pub(super) fn route(route: &A2aRoute, at: &mut Context<'_, '_>) {
+impl Settings for A2aRoute {
+    fn validate(&self, _: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
+        route(self, at);
+    }
+}
+
+fn route(route: &A2aRoute, at: &mut Context<'_, '_>) {
     if route.agents.is_empty() {
         at.field("agents", |at| at.error("expected at least one agent"));
     }

@@ -3,10 +3,14 @@
 mod credentials;
 
 pub(crate) use self::credentials::aws;
+use super::World;
 use crate::{
-    Config, Duration,
+    Config, Duration, Route,
     load::{Context, scope::Named},
-    resource::ai::{Ai, AiRoute, Model, ModelPrice, ModelRetry, Provider, Strategy},
+    resource::{
+        ai::{Ai, AiRoute, Model, ModelPrice, ModelRetry, Provider, Strategy},
+        handler::Settings,
+    },
 };
 
 pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
@@ -266,7 +270,18 @@ pub(super) fn has_credentials(provider: &Provider) -> bool {
         || provider.metadata.is_some()
 }
 
-pub(super) fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) {
+impl Settings for AiRoute {
+    fn validate(&self, of: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        route(self, world.config(), at);
+        super::strip_prefix::check(self.strip_prefix.as_deref(), &of.matches, at);
+    }
+
+    fn is_for_models(&self) -> bool {
+        true
+    }
+}
+
+fn route(route: &AiRoute, config: &Config, at: &mut Context<'_, '_>) {
     if route.record_text.is_some_and(|most| most.bytes() == 0 || most.bytes() > RECORDED_BYTES_MAX) {
         at.field("recordText", |at| at.error("expected a size from 1B to 64KiB"));
     }

@@ -3,10 +3,7 @@
 use super::route::World;
 use crate::{
     Config, Listener, Phase, Policy, PolicyUse, Route,
-    resource::{
-        route::Handler,
-        route_match::{Match, PathMatch},
-    },
+    resource::route_match::{Match, PathMatch},
 };
 
 /// A policy's route, and what else runs for it.
@@ -53,12 +50,7 @@ impl<'w> Around<'w> {
 
     /// Whether something finds out who calls: of the route's, or of an upstream that it may ask.
     pub(crate) fn authenticates(&self) -> bool {
-        let asked: Vec<&str> = match &self.route.handler {
-            Handler::Backends { backends, .. } => backends.iter().map(|one| one.upstream.as_str()).collect(),
-            Handler::Compose(compose) => compose.calls.values().map(|call| call.upstream.as_str()).collect(),
-            Handler::Transcode(transcode) => vec![&transcode.upstream],
-            _ => Vec::new(),
-        };
+        let asked = self.route.handler.upstreams();
         let upstreams = self.config().upstreams.iter().filter(|one| asked.contains(&one.name.as_str()));
         let theirs = upstreams.flat_map(|one| &one.policies).map(|used| self.world.policy(used));
         let finds = |policy: Option<&Policy>| policy.is_none_or(|one| one.phase() == Phase::Authentication);

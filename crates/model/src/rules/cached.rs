@@ -3,9 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::{
-    Config, Phase, Policy, PolicyUse, Route, load::Context, policy::cache::CacheKey, resource::route::Handler,
-};
+use crate::{Config, Phase, Policy, PolicyUse, Route, load::Context, policy::cache::CacheKey};
 
 /// Refuses a cache before an upstream whose own policies judge who may have an answer, and one whose answers hold
 /// something of one caller's.
@@ -15,7 +13,7 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
     };
     at.each("routes", &config.routes, |at, route| {
         let Some((place, key)) = cached_by(config, route) else { return };
-        let mut names = upstreams(route);
+        let mut names = route.handler.upstreams();
         names.extend(of(config, &route.policies).flat_map(Policy::leads_to));
         let upstreams = config.upstreams.iter().filter(|one| names.contains(&one.name.as_str()));
         let judged = upstreams.clone().find_map(|upstream| {
@@ -177,26 +175,6 @@ fn cached_by<'c>(config: &'c Config, route: &'c Route) -> Option<(&'static str, 
                 .find_map(|consumer| cache(&consumer.policies))
                 .map(|key| ("of a consumer", key))
         })
-}
-
-fn upstreams(route: &Route) -> Vec<&str> {
-    match &route.handler {
-        Handler::Backends { backends, .. } => {
-            backends.iter().map(|backend| backend.upstream.as_str()).collect()
-        }
-        Handler::Compose(compose) => compose.calls.values().map(|call| call.upstream.as_str()).collect(),
-        Handler::Transcode(transcode) => vec![transcode.upstream.as_str()],
-        Handler::Redirect(_)
-        | Handler::Respond(_)
-        | Handler::Static(_)
-        | Handler::Ai(_)
-        | Handler::Mcp(_)
-        | Handler::Prompt(_)
-        | Handler::A2a(_)
-        | Handler::Publish(_)
-        | Handler::Plugin(_)
-        | Handler::Subscribe(_) => Vec::new(),
-    }
 }
 
 fn of<'c>(config: &'c Config, uses: &'c [PolicyUse]) -> impl Iterator<Item = &'c Policy> {

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::World;
 use crate::{
     Route,
     load::{Context, nearest::nearest, scope::Named},
     resource::{
         compose::{Compose, ComposeCall},
         compose_path::{ComposeLeaf, ComposePath, ComposeRoot, ComposeText},
+        handler::Settings,
     },
 };
 
@@ -27,7 +29,17 @@ struct Place<'c> {
     has_all: bool,
 }
 
-pub(super) fn check(compose: &Compose, route: &Route, at: &mut Context<'_, '_>) {
+impl Settings for Compose {
+    fn validate(&self, route: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, route, at);
+    }
+
+    fn upstreams(&self) -> Vec<&str> {
+        self.calls.values().map(|call| call.upstream.as_str()).collect()
+    }
+}
+
+fn check(compose: &Compose, route: &Route, at: &mut Context<'_, '_>) {
     let captures: Vec<Vec<String>> = route.matches.iter().map(super::route::captures).collect();
     at.field("calls", |at| {
         if compose.calls.is_empty() {

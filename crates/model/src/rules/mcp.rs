@@ -1,18 +1,68 @@
 //! Rules of `mcp` routes.
 
+use super::World;
 use crate::{
-    Config,
+    Config, Route,
     load::Context,
     policy::Settings as _,
-    resource::mcp::{McpAuth, McpOauth, McpRoute, McpServer, McpTool},
+    resource::{
+        handler::Settings,
+        mcp::{McpAuth, McpOauth, McpRoute, McpServer, McpTool},
+    },
 };
 
+impl Settings for McpRoute {
+    fn validate(&self, of: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        if !world.knows_callers(of) {
+            // A plugin may read tokens.
+            if self.oauth.is_some() && world.config().plugins.is_empty() {
+                oauth_of_nobody(at);
+            }
+            programs_of_nobody(self, at);
+        }
+        route(self, world.config(), at);
+    }
+
+    fn asks_models(&self) -> bool {
+        self.servers.iter().any(|server| server.asks_models())
+    }
+
+    fn has_credentials(&self) -> bool {
+        self.servers.iter().any(has_credentials)
+    }
+}
+
 /// Whether the gateway shows a server credentials of its own.
-pub(super) fn has_credentials(server: &McpServer) -> bool {
+fn has_credentials(server: &McpServer) -> bool {
     server.auth.is_some() || !server.headers.is_empty()
 }
 
-pub(super) fn route(route: &McpRoute, config: &Config, at: &mut Context<'_, '_>) {
+/// Who is told where tokens are had must have somebody read them.
+fn oauth_of_nobody(at: &mut Context<'_, '_>) {
+    at.field("oauth", |at| {
+        at.warning_with(
+            "clients are told where to fetch tokens, and no policy reads them",
+            "add `jwt` or `oauth2Introspection` to the route's `policies`",
+        );
+    });
+}
+
+/// A process belongs to a session or a caller: one who has neither has it started for each call.
+fn programs_of_nobody(mcp: &McpRoute, at: &mut Context<'_, '_>) {
+    at.each("servers", &mcp.servers, |at, server| {
+        let is_shared = server.process.as_ref().is_some_and(|process| process.shared);
+        if !server.command.is_empty() && !is_shared {
+            at.field("command", |at| {
+                at.warning(
+                    "no policy tells who calls: clients without sessions (MCP 2026-07-28) have this program started \
+                     anew for each call; `process: {shared: true}` or an authenticating policy keeps it",
+                );
+            });
+        }
+    });
+}
+
+fn route(route: &McpRoute, config: &Config, at: &mut Context<'_, '_>) {
     if route.servers.is_empty() {
         at.field("servers", |at| at.error("expected at least one server"));
     }

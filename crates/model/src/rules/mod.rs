@@ -36,6 +36,7 @@ pub(crate) use ai::aws;
 pub(crate) use around::Around;
 pub(crate) use policies::template;
 pub(crate) use publish::{missing_capture, places, topic};
+pub(crate) use route::World;
 pub(crate) use strip_prefix::off as off_the_route;
 
 use crate::{

@@ -1,9 +1,10 @@
 //! Rules of plugins, and of routes that they answer.
 
+use super::World;
 use crate::{
-    Duration, Size,
+    Duration, Route, Size,
     load::{Context, scope::Named},
-    resource::{plugin::Plugin, plugin_route::PluginRoute},
+    resource::{handler::Settings, plugin::Plugin, plugin_route::PluginRoute},
 };
 
 pub(super) fn check(plugin: &Plugin, at: &mut Context<'_, '_>) {
@@ -33,7 +34,13 @@ pub(super) fn check(plugin: &Plugin, at: &mut Context<'_, '_>) {
     }
 }
 
-pub(super) fn route(handler: &PluginRoute, at: &mut Context<'_, '_>) {
-    at.field("plugin", |at| at.refer(Named::Plugin, &handler.plugin));
-    at.each("upstreams", &handler.upstreams, |at, upstream| at.refer(Named::Upstream, upstream));
+impl Settings for PluginRoute {
+    fn validate(&self, _: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
+        at.field("plugin", |at| at.refer(Named::Plugin, &self.plugin));
+        at.each("upstreams", &self.upstreams, |at, upstream| at.refer(Named::Upstream, upstream));
+    }
+
+    fn runs(&self) -> Option<&str> {
+        Some(&self.plugin)
+    }
 }

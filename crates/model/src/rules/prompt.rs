@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::World;
 use crate::{
     Config, Route,
     load::{Context, nearest::nearest, scope::Named},
     resource::{
+        handler::Settings,
         prompt::{Example, Parameters, Prompt, PromptMessage, PromptRole, PromptTool},
         route_match::PathMatch,
     },
@@ -16,7 +18,17 @@ use crate::{
 /// Most messages, examples and tools of a prompt.
 const ITEMS_MAX: usize = 256;
 
-pub(super) fn check(prompt: &Prompt, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
+impl Settings for Prompt {
+    fn validate(&self, route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, route, world.config(), at);
+    }
+
+    fn is_for_models(&self) -> bool {
+        true
+    }
+}
+
+fn check(prompt: &Prompt, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
     if prompt.versions.is_empty() || !prompt.model.is_empty() {
         at.field("model", |at| model(&prompt.model, config, at));
     }

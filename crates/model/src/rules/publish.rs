@@ -1,16 +1,24 @@
 //! Rules of `publish`: where to, and what goes into a message. Schemas and names of templates are judged when they are
 //! compiled.
 
+use super::World;
 use crate::{
     Config, Route,
     load::{Context, format::without_places, nearest::nearest, scope::Named},
     resource::{
         broker::BrokerKind,
+        handler::Settings,
         publish::{CloudEventForm, Publish},
     },
 };
 
-pub(super) fn check(publish: &Publish, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
+impl Settings for Publish {
+    fn validate(&self, route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, route, world.config(), at);
+    }
+}
+
+fn check(publish: &Publish, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
     at.field("broker", |at| at.refer(Named::Broker, &publish.broker));
     let kind = super::broker::kind(config, &publish.broker);
     if publish.exchange.is_some() {

@@ -8,7 +8,7 @@ use crate::{
     load::{Context, scope::Named},
     resource::{
         path_template::PathTemplate,
-        route::{Backend, Handler, Redirect, Sticky},
+        route::{Backend, Handler, Sticky},
         route_match::{Match, PathMatch},
     },
 };
@@ -29,8 +29,13 @@ impl<'c> World<'c> {
         }
     }
 
-    pub(super) fn config(&self) -> &'c Config {
+    pub(crate) fn config(&self) -> &'c Config {
         self.config
+    }
+
+    /// An upstream by its name.
+    pub(crate) fn upstream(&self, name: &str) -> Option<&'c Upstream> {
+        self.upstreams.get(name).copied()
     }
 
     pub(super) fn policy<'p>(&self, used: &'p PolicyUse) -> Option<&'p Policy>
@@ -52,7 +57,7 @@ impl<'c> World<'c> {
     }
 
     /// Whether something authenticates before a route, wherever it is.
-    fn knows_callers(&self, route: &Route) -> bool {
+    pub(crate) fn knows_callers(&self, route: &Route) -> bool {
         let on_all = |listeners: &[Listener]| {
             let mut here = listeners.iter().filter(|listener| match &route.listeners {
                 Some(names) => names.contains(&listener.name),
@@ -75,14 +80,11 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     at.each("match", &route.matches, one_match);
     super::policies::check("policies", &route.policies, at);
-    let asks_models = asks_models(&route.handler);
-    if !asks_models {
+    if !route.handler.asks_models() {
         of_ai(route, world, at);
     }
     acl_needs_identity(route, world, at);
-    open_models(route, asks_models, world, at);
-    oauth_of_nobody(route, world, at);
-    programs_of_nobody(route, world, at);
+    open_models(route, world, at);
     fitting(route, world, at);
     tries(route, world, at);
     if route.path.merge_slashes.is_some() {
@@ -100,7 +102,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     if !matches!(route.handler, Handler::Backends { .. }) {
         let only = ["sticky", "websocket", "timeouts", "retry", "hostHeader"];
-        let count = if matches!(route.handler, Handler::Transcode(_)) { 2 } else { only.len() };
+        let count = if route.handler.has_tries() { 2 } else { only.len() };
         let written: Vec<&str> = only.into_iter().take(count).filter(|key| at.is_written(key)).collect();
         for key in written {
             let name = route.handler.name();
@@ -111,76 +113,7 @@ pub(super) fn check(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) 
     }
     match &route.handler {
         Handler::Backends { backends, sticky } => self::backends(backends, sticky.as_ref(), at),
-        Handler::Redirect(redirect) => at.field("redirect", |at| self::redirect(redirect, at)),
-        Handler::Ai(ai) => at.field("ai", |at| {
-            super::ai::route(ai, world.config, at);
-            super::strip_prefix::check(ai.strip_prefix.as_deref(), &route.matches, at);
-        }),
-        Handler::Compose(compose) => at.field("compose", |at| super::compose::check(compose, route, at)),
-        Handler::Transcode(transcode) => at.field("transcode", |at| {
-            let upstream = world.upstreams.get(transcode.upstream.as_str());
-            super::transcode::check(transcode, upstream, at);
-        }),
-        Handler::Subscribe(subscribe) => {
-            at.field("subscribe", |at| super::subscribe::check(subscribe, route, world.config, at));
-        }
-        Handler::Publish(publish) => {
-            at.field("publish", |at| super::publish::check(publish, route, world.config, at))
-        }
-        Handler::A2a(a2a) => at.field("a2a", |at| super::a2a::route(a2a, at)),
-        Handler::Plugin(handler) => at.field("wasm", |at| super::plugin::route(handler, at)),
-        Handler::Mcp(mcp) => at.field("mcp", |at| super::mcp::route(mcp, world.config, at)),
-        Handler::Prompt(prompt) => {
-            at.field("prompt", |at| super::prompt::check(prompt, route, world.config, at));
-        }
-        Handler::Static(files) => {
-            at.field("static", |at| super::static_files::check(files, &route.matches, at))
-        }
-        Handler::Respond(respond) => at.field("respond", |at| {
-            if let Some(issuer) = &respond.jwks {
-                at.field("jwks", |at| at.refer(Named::TokenIssuer, issuer));
-                let others =
-                    ["status", "headers", "body", "openapi"].into_iter().find(|key| at.is_written(key));
-                if let Some(other) = others {
-                    at.error(format!(
-                        "has both `jwks` and `{other}`; the issuer's keys are all that is answered"
-                    ));
-                }
-            }
-            if let Some(mock) = &respond.openapi {
-                let others = ["status", "headers", "body"].into_iter().find(|key| at.is_written(key));
-                if let Some(other) = others {
-                    at.error(format!("has both `openapi` and `{other}`; the document says what is answered"));
-                }
-                if mock.base_path.as_ref().is_some_and(|base| !base.starts_with('/') && !base.is_empty()) {
-                    at.field("openapi", |at| {
-                        at.field("basePath", |at| at.error("expected a path that begins with `/`"));
-                    });
-                }
-            }
-            // RFC 9110 §6.4.1: these have no content.
-            if !respond.body.is_empty() && matches!(respond.status, 204 | 205 | 304) {
-                at.field("body", |at| {
-                    at.error(format!("an answer with status {} has no body", respond.status))
-                });
-            }
-            at.field("headers", |at| {
-                for (name, value) in &respond.headers {
-                    at.field(name, |at| {
-                        crate::policy::headers::header_value(name, value, at);
-                    });
-                }
-            });
-        }),
-    }
-}
-
-/// Whether calls may lead to models.
-fn asks_models(handler: &Handler) -> bool {
-    match handler {
-        Handler::Ai(_) | Handler::Prompt(_) => true,
-        Handler::Mcp(mcp) => mcp.servers.iter().any(|server| server.asks_models()),
-        _ => false,
+        handler => at.field(handler.name(), |at| handler.validate(route, world, at)),
     }
 }
 
@@ -188,7 +121,7 @@ fn asks_models(handler: &Handler) -> bool {
 pub(super) fn for_no_models(world: &World<'_>, at: &mut Context<'_, '_>) {
     let routes = &world.config.routes;
     let are_known = at.field("routes", |at| !at.is_tainted());
-    if !are_known || routes.iter().any(|route| asks_models(&route.handler)) {
+    if !are_known || routes.iter().any(|route| route.handler.asks_models()) {
         return;
     }
     at.each("globalPolicies", &world.config.global_policies, |at, used| {
@@ -272,41 +205,13 @@ fn backends(backends: &[Backend], sticky: Option<&Sticky>, at: &mut Context<'_, 
     }
 }
 
-fn redirect(redirect: &Redirect, at: &mut Context<'_, '_>) {
-    if redirect.path.is_some() && redirect.path_prefix.is_some() {
-        at.error("expected at most one of `path` and `pathPrefix`, found both");
-    }
-    let same = redirect.path.is_none()
-        && redirect.path_prefix.is_none()
-        && redirect.host.is_none()
-        && redirect.scheme.is_none()
-        && redirect.port.is_none();
-    if same {
-        at.error("nothing changes: clients would be sent round in circles");
-    }
-    for (key, path) in [("path", &redirect.path), ("pathPrefix", &redirect.path_prefix)] {
-        if path.as_ref().is_some_and(|path| crate::load::format::check("absolute-path", path).is_err()) {
-            at.field(key, |at| at.error("expected a path that begins with `/`"));
-        }
-    }
-    if redirect.host.as_ref().is_some_and(|host| !crate::load::format::host(host)) {
-        at.field("host", |at| at.error("expected a host"));
-    }
-}
-
 fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     at.field("timeouts", |at| {
         let written = &route.timeouts;
-        let backends = match &route.handler {
-            Handler::Backends { backends, .. } => {
-                backends.iter().map(|backend| backend.upstream.as_str()).collect()
-            }
-            Handler::Transcode(transcode) => vec![transcode.upstream.as_str()],
-            _ => Vec::new(),
-        };
         if *written == Default::default() {
             return;
         }
+        let backends = if route.handler.has_tries() { route.handler.upstreams() } else { Vec::new() };
         // Over each upstream's own: what is written here must fit all of them.
         let upstream = backends.iter().find_map(|upstream| world.upstreams.get(upstream));
         let base = upstream.map(|upstream| upstream.timeouts.clone()).unwrap_or_default();
@@ -318,57 +223,16 @@ fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
 }
 
 /// Who is asked for no credentials asks models at the cost of whoever has the providers' keys.
-fn open_models(route: &Route, asks_models: bool, world: &World<'_>, at: &mut Context<'_, '_>) {
-    let pays = match &route.handler {
-        Handler::Mcp(mcp) => mcp.servers.iter().any(super::mcp::has_credentials),
-        _ => false,
-    };
-    let has_keys = world.config.ai.iter().flat_map(|ai| &ai.providers).any(super::ai::has_credentials);
-    if !(pays || asks_models && has_keys) || world.knows_callers(route) {
+fn open_models(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    let has_keys = || world.config.ai.iter().flat_map(|ai| &ai.providers).any(super::ai::has_credentials);
+    let pays = route.handler.has_credentials() || route.handler.asks_models() && has_keys();
+    if !pays || world.knows_callers(route) {
         return;
     }
     at.field(route.handler.name(), |at| {
         at.warning(
             "no policy authenticates: this is open to everybody, at the cost of the keys that are configured",
         );
-    });
-}
-
-/// Who is told where tokens are had must have somebody read them.
-fn oauth_of_nobody(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
-    let is_told = matches!(&route.handler, Handler::Mcp(mcp) if mcp.oauth.is_some());
-    // A plugin may read them.
-    if !is_told || world.knows_callers(route) || !world.config.plugins.is_empty() {
-        return;
-    }
-    at.field("mcp", |at| {
-        at.field("oauth", |at| {
-            at.warning_with(
-                "clients are told where to fetch tokens, and no policy reads them",
-                "add `jwt` or `oauth2Introspection` to the route's `policies`",
-            );
-        });
-    });
-}
-
-/// A process belongs to a session or a caller: one who has neither has it started for each call.
-fn programs_of_nobody(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
-    let Handler::Mcp(mcp) = &route.handler else { return };
-    if world.knows_callers(route) {
-        return;
-    }
-    at.field("mcp", |at| {
-        at.each("servers", &mcp.servers, |at, server| {
-            let is_shared = server.process.as_ref().is_some_and(|process| process.shared);
-            if !server.command.is_empty() && !is_shared {
-                at.field("command", |at| {
-                    at.warning(
-                        "no policy tells who calls: clients without sessions (MCP 2026-07-28) have this program started \
-                         anew for each call; `process: {shared: true}` or an authenticating policy keeps it",
-                    );
-                });
-            }
-        });
     });
 }
 
@@ -406,9 +270,7 @@ fn fitting(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
             }),
             PolicyUse::Shared(_) => at.field("use", |at| policy.validate_around(&around, at)),
         }
-        let answers_itself =
-            matches!(route.handler, Handler::Respond(_) | Handler::Redirect(_) | Handler::Static(_));
-        if policy.is_for_upstreams() && answers_itself {
+        if policy.is_for_upstreams() && route.handler.answers_itself() {
             at.warning(format!(
                 "`{}` has no effect here: `{}` asks no upstream",
                 policy.name(),

@@ -1,11 +1,23 @@
 //! Rules of `static`: names that stay below the root, and values that are what they should be.
 
+use super::World;
 use crate::{
+    Route,
     load::Context,
-    resource::{route_match::Match, static_files::StaticFiles},
+    resource::{handler::Settings, route_match::Match, static_files::StaticFiles},
 };
 
-pub(super) fn check(files: &StaticFiles, matches: &[Match], at: &mut Context<'_, '_>) {
+impl Settings for StaticFiles {
+    fn validate(&self, route: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, &route.matches, at);
+    }
+
+    fn answers_itself(&self) -> bool {
+        true
+    }
+}
+
+fn check(files: &StaticFiles, matches: &[Match], at: &mut Context<'_, '_>) {
     super::strip_prefix::check(files.strip_prefix.as_deref(), matches, at);
     at.each("index", &files.index, |at, name| {
         if !is_below(name) || name.contains('/') {

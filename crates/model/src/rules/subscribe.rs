@@ -1,15 +1,23 @@
 //! Rules of `subscribe`.
 
+use super::World;
 use crate::{
     Config, Route,
     load::{Context, format::without_places, scope::Named},
     resource::{
         broker::BrokerKind,
+        handler::Settings,
         subscribe::{Subscribe, SubscribeStart},
     },
 };
 
-pub(super) fn check(subscribe: &Subscribe, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
+impl Settings for Subscribe {
+    fn validate(&self, route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, route, world.config(), at);
+    }
+}
+
+fn check(subscribe: &Subscribe, route: &Route, config: &Config, at: &mut Context<'_, '_>) {
     at.field("broker", |at| at.refer(Named::Broker, &subscribe.broker));
     let kind = super::broker::kind(config, &subscribe.broker);
     for (key, template) in [("subject", &subscribe.subject), ("key", &subscribe.key)] {

@@ -1,16 +1,32 @@
 //! Rules of `transcode`: where descriptors come from, and what fits together. What they say themselves is judged when
 //! they are read.
 
+use super::World;
 use crate::{
-    Upstream,
+    Route, Upstream,
     load::{Context, scope::Named},
     resource::{
+        handler::Settings,
         transcode::{Transcode, TranscodeProtocol},
         upstream::Protocol,
     },
 };
 
-pub(super) fn check(transcode: &Transcode, upstream: Option<&&Upstream>, at: &mut Context<'_, '_>) {
+impl Settings for Transcode {
+    fn validate(&self, _: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, world.upstream(&self.upstream), at);
+    }
+
+    fn upstreams(&self) -> Vec<&str> {
+        vec![self.upstream.as_str()]
+    }
+
+    fn has_tries(&self) -> bool {
+        true
+    }
+}
+
+fn check(transcode: &Transcode, upstream: Option<&Upstream>, at: &mut Context<'_, '_>) {
     at.field("upstream", |at| {
         at.refer(Named::Upstream, &transcode.upstream);
         let speaks = upstream.map(|upstream| (upstream.protocol, upstream.tls.is_some()));

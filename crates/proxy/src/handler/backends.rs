@@ -80,9 +80,14 @@ impl Backends {
         })
     }
 
-    /// The upstreams, for explanations.
-    pub(crate) fn targets(&self) -> &[Target] {
-        &self.targets
+    /// What it is, in words, for an explanation.
+    pub(super) fn explain(&self) -> String {
+        super::asks("backends", self.upstreams())
+    }
+
+    /// The upstreams that it asks.
+    pub(super) fn upstreams(&self) -> Vec<&Arc<Upstream>> {
+        self.targets.iter().map(|target| &target.upstream).collect()
     }
 
     pub(crate) async fn handle(

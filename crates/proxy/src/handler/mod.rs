@@ -1,125 +1,173 @@
 //! Handlers: what answers a call that came past its policies. A route has exactly one.
+//!
+//! A handler is two files of one name: its settings in `model::resource`, its behaviour here. The table here is the registry:
+//! the matches that it makes have no `_`, so the compiler names a handler that lacks its second half. Beside the table there
+//! are a route's own `backends`: they are what most calls go to, and what much else is made for.
 
-pub(crate) mod a2a;
 pub(crate) mod acme;
-pub(crate) mod ai;
 pub(crate) mod around;
 pub(crate) mod backends;
-pub(crate) mod compose;
-pub(crate) mod files;
-pub(crate) mod mcp;
-pub(crate) mod plugin;
 mod posing;
-pub(crate) mod prompt;
-pub(crate) mod publish;
-pub(crate) mod redirect;
 mod remote;
-pub(crate) mod respond;
 mod retold;
-pub(crate) mod subscribe;
-#[cfg_attr(not(feature = "transcode"), path = "transcode_off.rs")]
-pub(crate) mod transcode;
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
-use http::Response;
+use ::ai::dialect::Dialect;
+use futures_util::future::LocalBoxFuture;
+use http::{HeaderMap, Response};
 
-use self::{
-    a2a::A2aGateway, ai::AiGateway, backends::Backends, compose::Compose, files::Files, mcp::McpGateway,
-    plugin::PluginHandler, prompt::PromptApi, publish::Publish, redirect::Redirect, respond::Respond,
-    subscribe::Subscribe, transcode::Transcode,
+use self::backends::Backends;
+use crate::{
+    body::Body, call::Call, compiled::Building, failure::Failure, upstream::Upstream, worker::Worker,
 };
-use crate::{body::Body, call::Call, compiled::Building, failure::Failure, worker::Worker};
 
-/// A compiled handler.
-pub(crate) enum Handler {
-    Backends(Box<Backends>),
-    Redirect(Redirect),
-    Respond(Respond),
-    Ai(Box<AiGateway>),
-    Mcp(Box<McpGateway>),
-    Prompt(Box<PromptApi>),
-    A2a(Box<A2aGateway>),
-    Compose(Box<Compose>),
-    Static(Files),
-    Transcode(Box<Transcode>),
-    Publish(Box<Publish>),
-    Subscribe(Box<Subscribe>),
-    Plugin(Box<PluginHandler>),
-}
+/// What answers the calls of a route. One instance serves every worker at once.
+pub(crate) trait Answers {
+    /// Answers a call.
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a>;
 
-/// Builds a route's handler. An error names the key under the route, and says what is wrong.
-pub(crate) fn compile(route: &model::Route, cx: &Building<'_>) -> Result<Handler, (&'static str, String)> {
-    use model::resource::route::Handler as Settings;
-    Ok(match &route.handler {
-        Settings::Backends { backends, sticky } => {
-            Handler::Backends(Box::new(Backends::compile(route, backends, sticky.as_ref(), cx)?))
-        }
-        Settings::Redirect(settings) => {
-            Handler::Redirect(Redirect::compile(settings, route).map_err(|error| ("redirect", error))?)
-        }
-        Settings::Respond(settings) => {
-            Handler::Respond(Respond::compile(settings, cx).map_err(|error| ("respond", error))?)
-        }
-        Settings::Ai(settings) => {
-            Handler::Ai(Box::new(AiGateway::compile(settings, cx).map_err(|error| ("ai", error))?))
-        }
-        Settings::Mcp(settings) => {
-            Handler::Mcp(Box::new(McpGateway::compile(route, settings, cx).map_err(|error| ("mcp", error))?))
-        }
-        Settings::Prompt(settings) => {
-            let compiled = PromptApi::compile(settings, route, cx);
-            Handler::Prompt(Box::new(compiled.map_err(|error| ("prompt", error))?))
-        }
-        Settings::Compose(settings) => {
-            Handler::Compose(Box::new(Compose::compile(settings, cx).map_err(|error| ("compose", error))?))
-        }
-        Settings::Static(settings) => {
-            Handler::Static(Files::compile(settings, cx).map_err(|error| ("static", error))?)
-        }
-        Settings::Transcode(settings) => {
-            let compiled = Transcode::compile(route, settings, cx);
-            Handler::Transcode(Box::new(compiled.map_err(|error| ("transcode", error))?))
-        }
-        Settings::Subscribe(settings) => {
-            let compiled = Subscribe::compile(settings, route, cx);
-            Handler::Subscribe(Box::new(compiled.map_err(|error| ("subscribe", error))?))
-        }
-        Settings::Publish(settings) => {
-            let compiled = Publish::compile(settings, route, cx);
-            Handler::Publish(Box::new(compiled.map_err(|error| ("publish", error))?))
-        }
-        Settings::Plugin(settings) => {
-            Handler::Plugin(Box::new(PluginHandler::compile(settings, cx).map_err(|error| ("wasm", error))?))
-        }
-        Settings::A2a(settings) => {
-            let compiled = A2aGateway::compile(route, settings, cx);
-            Handler::A2a(Box::new(compiled.map_err(|error| ("a2a", error))?))
-        }
-    })
-}
+    /// What it is, in words, for an explanation: its key, and what it asks.
+    fn explain(&self) -> String;
 
-/// Has a call answered by its handler.
-pub(crate) async fn handle(
-    worker: &Rc<Worker>,
-    call: &mut Call,
-    handler: &Handler,
-    body: Body,
-) -> Result<Response<Body>, Failure> {
-    match handler {
-        Handler::Backends(backends) => backends.handle(worker, call, body).await,
-        Handler::Redirect(redirect) => redirect.handle(call),
-        Handler::Respond(respond) => respond.handle(call, body).await,
-        Handler::Static(files) => Box::pin(files.handle(call)).await,
-        // Boxed: their state is large, and would be carried in the future of every call.
-        Handler::Ai(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
-        Handler::Mcp(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
-        Handler::A2a(gateway) => Box::pin(gateway.handle(worker, call, body)).await,
-        Handler::Compose(compose) => Box::pin(compose.handle(worker, call, body)).await,
-        Handler::Transcode(transcode) => Box::pin(transcode.handle(worker, call, body)).await,
-        Handler::Subscribe(subscribe) => Box::pin(subscribe.handle(worker, call)).await,
-        Handler::Plugin(plugin) => Box::pin(plugin.handle(call, body)).await,
-        Handler::Publish(publish) => Box::pin(publish.handle(call, body)).await,
-        Handler::Prompt(prompt) => Box::pin(prompt.handle(worker, call, body)).await,
+    /// The upstreams that it asks, with the policies of each.
+    fn upstreams(&self) -> Vec<&Arc<Upstream>> {
+        Vec::new()
     }
+
+    /// Whether what is called gRPC goes on as gRPC.
+    fn passes_grpc(&self) -> bool {
+        false
+    }
+
+    /// The dialect of models that a call speaks, for telling it what went wrong.
+    fn speaks(&self, path: &str, headers: &HeaderMap) -> Option<Dialect> {
+        let _ = (path, headers);
+        None
+    }
+}
+
+/// How a call is answered.
+#[allow(clippy::large_enum_variant, reason = "it is looked at as soon as it is there, and kept nowhere")]
+pub(crate) enum Answering<'a> {
+    /// At once.
+    Now(Result<Response<Body>, Failure>),
+    /// In a while. Boxed: the state of most handlers is large, and would be carried in the future of every call.
+    Later(LocalBoxFuture<'a, Result<Response<Body>, Failure>>),
+}
+
+/// Makes of each line a module, a variant and its place in everything that is asked of every handler.
+macro_rules! handlers {
+    ($($(#[$($attribute:tt)*])* $file:ident: $Name:ident($Type:ident);)*) => {
+        $(
+            $(#[$($attribute)*])*
+            pub(crate) mod $file;
+        )*
+
+        /// A compiled handler.
+        pub(crate) enum Handler {
+            Backends(Box<Backends>),
+            $($Name(Box<self::$file::$Type>),)*
+        }
+
+        impl Handler {
+            /// A handler of the table.
+            fn of_table(&self) -> Option<&dyn Answers> {
+                match self {
+                    Self::Backends(_) => None,
+                    $(Self::$Name(handler) => Some(&**handler),)*
+                }
+            }
+        }
+
+        /// Builds a route's handler. An error names the key under the route, and says what is wrong.
+        pub(crate) fn compile(
+            route: &model::Route,
+            cx: &Building<'_>,
+        ) -> Result<Handler, (&'static str, String)> {
+            use model::resource::route::Handler as Settings;
+            let key = route.handler.name();
+            Ok(match &route.handler {
+                Settings::Backends { backends, sticky } => {
+                    Handler::Backends(Box::new(Backends::compile(route, backends, sticky.as_ref(), cx)?))
+                }
+                $(Settings::$Name(settings) => {
+                    let compiled = self::$file::$Type::compile(settings, route, cx);
+                    Handler::$Name(Box::new(compiled.map_err(|error| (key, error))?))
+                })*
+            })
+        }
+
+        /// Has a call answered by its handler.
+        pub(crate) async fn handle(
+            worker: &Rc<Worker>,
+            call: &mut Call,
+            handler: &Handler,
+            body: Body,
+        ) -> Result<Response<Body>, Failure> {
+            let answering = match handler {
+                Handler::Backends(backends) => return backends.handle(worker, call, body).await,
+                $(Handler::$Name(handler) => Answers::serve(&**handler, worker, call, body),)*
+            };
+            match answering {
+                Answering::Now(answer) => answer,
+                Answering::Later(answer) => answer.await,
+            }
+        }
+    };
+}
+
+// Every handler: its file, its name in the settings, and the behaviour in its file. rustfmt finds no file by way of a macro:
+// `make fmt` and a test name these to it.
+handlers! {
+    redirect: Redirect(Redirect);
+    respond: Respond(Respond);
+    ai: Ai(AiGateway);
+    mcp: Mcp(McpGateway);
+    prompt: Prompt(PromptApi);
+    a2a: A2a(A2aGateway);
+    compose: Compose(Compose);
+    static_files: Static(Files);
+    #[cfg_attr(not(feature = "transcode"), path = "transcode_off.rs")]
+    transcode: Transcode(Transcode);
+    publish: Publish(Publish);
+    subscribe: Subscribe(Subscribe);
+    plugin_route: Plugin(PluginHandler);
+}
+
+impl Handler {
+    /// What it is, in words, for an explanation.
+    pub(crate) fn explain(&self) -> String {
+        match self {
+            Self::Backends(backends) => backends.explain(),
+            other => other.of_table().map(|handler| handler.explain()).unwrap_or_default(),
+        }
+    }
+
+    /// The upstreams that it asks, with the policies of each.
+    pub(crate) fn upstreams(&self) -> Vec<&Arc<Upstream>> {
+        match self {
+            Self::Backends(backends) => backends.upstreams(),
+            other => other.of_table().map(|handler| handler.upstreams()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether what is called gRPC goes on as gRPC: to those alone who speak HTTP/2.
+    pub(crate) fn passes_grpc(&self) -> bool {
+        match self {
+            Self::Backends(backends) => backends.are_all_http2(),
+            other => other.of_table().is_some_and(|handler| handler.passes_grpc()),
+        }
+    }
+
+    /// The dialect of models that a call speaks, for telling it what went wrong.
+    pub(crate) fn speaks(&self, path: &str, headers: &HeaderMap) -> Option<Dialect> {
+        self.of_table()?.speaks(path, headers)
+    }
+}
+
+/// A handler in words: its key, and whom it asks.
+fn asks<'a>(key: &str, upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>) -> String {
+    let names = upstreams.into_iter().map(|upstream| format!("`{}`", upstream.name));
+    format!("{key} {}", names.collect::<Vec<_>>().join(", "))
 }

@@ -1,16 +1,18 @@
 //! `redirect`: sends the client elsewhere.
 
-use http::{HeaderValue, Response, StatusCode, header};
-use model::resource::{
-    listener::HttpsTarget,
-    route::{Redirect as Settings, Route},
-};
+use std::rc::Rc;
 
+use http::{HeaderValue, Response, StatusCode, header};
+use model::resource::{listener::HttpsTarget, redirect::Redirect as Settings, route::Route};
+
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
+    compiled::Building,
     failure::{Failure, Problem, Stage},
     policy::rewrite::after_prefix,
+    worker::Worker,
 };
 
 /// A compiled redirect.
@@ -22,12 +24,12 @@ pub(crate) struct Redirect {
 }
 
 impl Redirect {
-    pub(crate) fn compile(settings: &Settings, route: &Route) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &Settings, route: &Route, _: &Building<'_>) -> Result<Self, String> {
         let status = StatusCode::from_u16(settings.status).map_err(|error| format!("`status`: {error}"))?;
         Ok(Self { settings: settings.clone(), status, prefixes: crate::router::prefixes_of(route) })
     }
 
-    pub(crate) fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
+    fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
         let path = call.path();
         let path = match (&self.settings.path, &self.settings.path_prefix) {
             (Some(whole), _) => whole.clone(),
@@ -44,6 +46,16 @@ impl Redirect {
             port: self.settings.port,
         };
         answer(call, self.status, &target, &path, query)
+    }
+}
+
+impl Answers for Redirect {
+    fn serve<'a>(&'a self, _: &'a Rc<Worker>, call: &'a mut Call, _: Body) -> Answering<'a> {
+        Answering::Now(self.handle(call))
+    }
+
+    fn explain(&self) -> String {
+        "redirect".to_owned()
     }
 }
 

@@ -1,12 +1,9 @@
 //! `transcode` in a build without it: a configuration that has such a route is refused.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
-use http::Response;
-
-use crate::{
-    body::Body, call::Call, compiled::Building, failure::Failure, upstream::Upstream, worker::Worker,
-};
+use super::{Answering, Answers};
+use crate::{body::Body, call::Call, compiled::Building, worker::Worker};
 
 /// There is none.
 pub(crate) enum Transcode {}
@@ -14,27 +11,20 @@ pub(crate) enum Transcode {}
 impl Transcode {
     /// Refuses it.
     pub(crate) fn compile(
-        _: &model::Route,
         _: &model::resource::transcode::Transcode,
+        _: &model::Route,
         _: &Building<'_>,
     ) -> Result<Self, String> {
         Err("this build has no `transcode`: it was made without the feature of that name".to_owned())
     }
+}
 
-    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+impl Answers for Transcode {
+    fn serve<'a>(&'a self, _: &'a Rc<Worker>, _: &'a mut Call, _: Body) -> Answering<'a> {
         match *self {}
     }
 
-    pub(crate) fn passes_grpc(&self) -> bool {
-        match *self {}
-    }
-
-    pub(crate) async fn handle(
-        &self,
-        _: &Rc<Worker>,
-        _: &mut Call,
-        _: Body,
-    ) -> Result<Response<Body>, Failure> {
+    fn explain(&self) -> String {
         match *self {}
     }
 }

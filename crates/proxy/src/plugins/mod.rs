@@ -1,7 +1,7 @@
 //! Plugins: WebAssembly components that are compiled when a configuration is loaded, and the way of calls through them.
 //!
 //! Bounds and the world of components are the crate `wasm`'s; here calls are shown to them, and what they want becomes of
-//! calls is done. `policy/wasm.rs` and `handler/plugin.rs` say when.
+//! calls is done. `policy/wasm.rs` and `handler/plugin_route.rs` say when.
 
 mod outside;
 mod report;

@@ -1,6 +1,6 @@
 //! Which routes a policy may run for.
 
-use model::{Config, PolicyUse, Route, resource::route::Handler};
+use model::{Config, PolicyUse, Route};
 
 use crate::compiled::Building;
 
@@ -24,12 +24,7 @@ fn is_on(route: &Route, listener: &str) -> bool {
 }
 
 fn has_backend(route: &Route, upstream: &str) -> bool {
-    match &route.handler {
-        Handler::Backends { backends, .. } => backends.iter().any(|backend| backend.upstream == upstream),
-        Handler::Transcode(transcode) => transcode.upstream == upstream,
-        Handler::Compose(compose) => compose.calls.values().any(|call| call.upstream == upstream),
-        _ => false,
-    }
+    route.handler.upstreams().contains(&upstream)
 }
 
 /// Whether a shared policy may run for a route, wherever it is used.

@@ -30,7 +30,6 @@ use crate::{
     call::Call,
     compiled::Building,
     failure::{Failure, Problem, Side, Stage},
-    handler::Handler,
 };
 
 /// Steps between which the worker looks after others: about a millisecond.
@@ -348,12 +347,7 @@ fn is_grpc(version: Version, headers: &HeaderMap) -> bool {
 /// the client's word alone, and other servers take such a body for what it looks like.
 fn speaks_grpc(call: &Call) -> bool {
     let Some(route) = call.route.and_then(|route| call.plan.routes.get(route)) else { return false };
-    let is_of_handler = match &route.handler {
-        Handler::Backends(backends) => backends.are_all_http2(),
-        Handler::Transcode(transcode) => transcode.passes_grpc(),
-        _ => false,
-    };
-    is_of_handler && route.chain.leads_to().iter().all(|upstream| upstream.is_http2())
+    route.handler.passes_grpc() && route.chain.leads_to().iter().all(|upstream| upstream.is_http2())
 }
 
 /// Whether an answer's body is one that is looked at.

@@ -20,18 +20,7 @@ pub(crate) fn router() -> Router<State> {
 fn prompt(route: &model::Route) -> Option<&Prompt> {
     match &route.handler {
         Handler::Prompt(prompt) => Some(prompt),
-        Handler::Backends { .. }
-        | Handler::Redirect(_)
-        | Handler::Respond(_)
-        | Handler::Ai(_)
-        | Handler::Mcp(_)
-        | Handler::A2a(_)
-        | Handler::Static(_)
-        | Handler::Compose(_)
-        | Handler::Plugin(_)
-        | Handler::Publish(_)
-        | Handler::Subscribe(_)
-        | Handler::Transcode(_) => None,
+        _ => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rules that keep the house: crate arrows, promises at the top of files, sizes; what they are about has a file each.
 
 pub(crate) mod documents;
+mod handlers;
 mod policies;
 mod shared;
 mod statements;

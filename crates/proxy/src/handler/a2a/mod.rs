@@ -38,7 +38,7 @@ use self::{
     rules::Rules,
 };
 use super::{
-    Handler,
+    Answering, Answers, Handler,
     ai::gathered::{Ungathered, gather},
     mcp::{door, session},
 };
@@ -107,8 +107,8 @@ pub(crate) fn is_open_card(call: &Call, handler: &Handler, failure: &Failure) ->
 
 impl A2aGateway {
     pub(crate) fn compile(
-        route: &model::Route,
         settings: &A2aRoute,
+        route: &model::Route,
         cx: &Building<'_>,
     ) -> Result<Self, String> {
         let given = settings.id_key.as_ref().map(|key| cx.snapshot.secret(key));
@@ -155,7 +155,7 @@ impl A2aGateway {
         format!("{scheme}://{host}{}", if path.is_empty() { "/" } else { path })
     }
 
-    pub(crate) async fn handle(
+    async fn handle(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
@@ -360,6 +360,16 @@ impl A2aGateway {
             record.fail(-32603);
         }
         told.map_err(|failure| failure.with_rpc_code(-32603))
+    }
+}
+
+impl Answers for A2aGateway {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call, body)))
+    }
+
+    fn explain(&self) -> String {
+        "a2a".to_owned()
     }
 }
 

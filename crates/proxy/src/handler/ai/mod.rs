@@ -94,6 +94,7 @@ use http::{HeaderMap, Method, Response};
 use model::resource::ai::AiRoute;
 
 use self::{choice::Urgency, models::Models};
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
@@ -132,7 +133,7 @@ pub(crate) struct AiGateway {
 }
 
 impl AiGateway {
-    pub(crate) fn compile(settings: &AiRoute, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &AiRoute, _: &model::Route, cx: &Building<'_>) -> Result<Self, String> {
         let ai = cx.snapshot.config.ai.as_ref().ok_or("`ai` is missing at the top")?;
         let files = settings
             .files
@@ -267,7 +268,7 @@ impl AiGateway {
         Failure::client(Stage::Router, Problem::NoRoute).with_hint(hint)
     }
 
-    pub(crate) async fn handle(
+    async fn handle(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
@@ -342,6 +343,20 @@ impl AiGateway {
                 Err(Failure::client(Stage::Router, Problem::NotImplemented).with_hint(hint))
             }
         }
+    }
+}
+
+impl Answers for AiGateway {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call, body)))
+    }
+
+    fn explain(&self) -> String {
+        "ai".to_owned()
+    }
+
+    fn speaks(&self, path: &str, headers: &HeaderMap) -> Option<Dialect> {
+        Some(self.dialect(path, headers))
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use model::{ComposeRecord, resource::compose::Compose as Settings};
+use model::{ComposeRecord, Route, resource::compose::Compose as Settings};
 use serde_json::{Map, Value, json};
 
 use self::{
@@ -27,6 +27,7 @@ use self::{
     one::{Made, One, Shared, Unmade},
     value::{Path, Scope, Shape},
 };
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
@@ -89,7 +90,7 @@ type Running<'f> = LocalBoxFuture<'f, (usize, Result<Made, Unmade>)>;
 
 impl Compose {
     /// Compiles the handler; an error begins with the place in it.
-    pub(crate) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &Settings, _: &Route, cx: &Building<'_>) -> Result<Self, String> {
         let places: BTreeMap<&str, usize> =
             settings.calls.keys().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
         let one = |(name, call): (&String, &model::resource::compose::ComposeCall)| {
@@ -139,18 +140,7 @@ impl Compose {
         })
     }
 
-    /// The upstreams that it calls, each once.
-    pub(crate) fn upstreams(&self) -> Vec<&Arc<Upstream>> {
-        let mut all: Vec<&Arc<Upstream>> = Vec::new();
-        for call in &self.calls {
-            if !all.iter().any(|known| Arc::ptr_eq(known, &call.upstream)) {
-                all.push(&call.upstream);
-            }
-        }
-        all
-    }
-
-    pub(crate) async fn handle(
+    async fn handle(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
@@ -358,6 +348,27 @@ impl Compose {
             *response.body_mut() = Body::Full(Bytes::from(bytes));
         }
         Ok(response)
+    }
+}
+
+impl Answers for Compose {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call, body)))
+    }
+
+    fn explain(&self) -> String {
+        super::asks("compose", self.upstreams())
+    }
+
+    /// Each once.
+    fn upstreams(&self) -> Vec<&Arc<Upstream>> {
+        let mut all: Vec<&Arc<Upstream>> = Vec::new();
+        for call in &self.calls {
+            if !all.iter().any(|known| Arc::ptr_eq(known, &call.upstream)) {
+                all.push(&call.upstream);
+            }
+        }
+        all
     }
 }
 

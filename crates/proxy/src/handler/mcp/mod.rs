@@ -65,7 +65,10 @@ use self::{
     tools::Tools,
     wire::{Letter, REVISION, SESSION, Sender},
 };
-use super::ai::gathered::{Ungathered, gather};
+use super::{
+    Answering, Answers,
+    ai::gathered::{Ungathered, gather},
+};
 use crate::{
     body::Body,
     call::Call,
@@ -111,8 +114,8 @@ pub(crate) struct Inner {
 
 impl McpGateway {
     pub(crate) fn compile(
-        route: &model::Route,
         settings: &McpRoute,
+        route: &model::Route,
         cx: &Building<'_>,
     ) -> Result<Self, String> {
         let idle = settings.idle_timeout.get();
@@ -163,7 +166,7 @@ impl McpGateway {
         self.metadata.as_ref()
     }
 
-    pub(crate) async fn handle(
+    async fn handle(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
@@ -273,6 +276,16 @@ impl McpGateway {
             }
             Kind::Response => way::response(&self.inner, &sender, &session, &message).await,
         }
+    }
+}
+
+impl Answers for McpGateway {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call, body)))
+    }
+
+    fn explain(&self) -> String {
+        "mcp".to_owned()
     }
 }
 

@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, header};
 use model::{Route, resource::prompt::Prompt};
 
 use self::{edition::Edition, events::Events, input::Input, output::Output, reply::Asked};
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
@@ -67,7 +68,7 @@ impl PromptApi {
         Ok(Self { editions, input, output: Arc::new(output), repair: settings.repair, openapi })
     }
 
-    pub(crate) async fn handle(
+    async fn handle(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
@@ -168,6 +169,16 @@ impl PromptApi {
             }
         }
         Err(Failure::gateway(Stage::Body, Problem::Internal))
+    }
+}
+
+impl Answers for PromptApi {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call, body)))
+    }
+
+    fn explain(&self) -> String {
+        "prompt".to_owned()
     }
 }
 

@@ -6,6 +6,7 @@ mod message;
 mod text;
 
 use std::{
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +21,10 @@ use model::{
 use serde_json::{Value, json};
 
 use self::message::{Message, Messages};
-use super::ai::gathered::{Ungathered, gather};
+use super::{
+    Answering, Answers,
+    ai::gathered::{Ungathered, gather},
+};
 use crate::{
     body::Body,
     broker::{Broker, Confirmed, Unconfirmed},
@@ -28,6 +32,7 @@ use crate::{
     compiled::Building,
     failure::{Failure, Problem, Stage},
     schema::Schema,
+    worker::Worker,
 };
 
 /// When a client may come again while the broker is away.
@@ -68,12 +73,7 @@ impl Publish {
         })
     }
 
-    /// The name of its broker.
-    pub(crate) fn broker(&self) -> &str {
-        self.broker.name()
-    }
-
-    pub(crate) async fn handle(&self, call: &mut Call, body: Body) -> Result<Response<Body>, Failure> {
+    async fn handle(&self, call: &mut Call, body: Body) -> Result<Response<Body>, Failure> {
         if call.upgrade.is_some() {
             return Err(Failure::client(Stage::Guard, Problem::NotImplemented)
                 .with_hint("this route does not switch protocols"));
@@ -263,6 +263,16 @@ impl Publish {
             Some(failure) => Err(failure),
             None => Ok(told),
         }
+    }
+}
+
+impl Answers for Publish {
+    fn serve<'a>(&'a self, _: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(call, body)))
+    }
+
+    fn explain(&self) -> String {
+        format!("publish `{}`", self.broker.name())
     }
 }
 

@@ -3,19 +3,20 @@
 mod made;
 mod mock;
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use model::resource::route::Respond as Settings;
+use model::{Route, resource::respond::Respond as Settings};
 
 use self::mock::Mock;
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
     compiled::Building,
-    failure::Failure,
     issuers::{self, Issuer},
+    worker::Worker,
 };
 
 /// A fixed answer.
@@ -29,7 +30,7 @@ pub(crate) struct Respond {
 }
 
 impl Respond {
-    pub(crate) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &Settings, _: &Route, cx: &Building<'_>) -> Result<Self, String> {
         let status = StatusCode::from_u16(settings.status).map_err(|error| format!("`status`: {error}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
@@ -48,16 +49,6 @@ impl Respond {
         Ok(Self { status, headers, body, mock: mock.map(Box::new), keys })
     }
 
-    pub(crate) async fn handle(&self, call: &Call, body: Body) -> Result<Response<Body>, Failure> {
-        if let Some(issuer) = &self.keys {
-            return Ok(published(issuer, &call.head.method));
-        }
-        match &self.mock {
-            None => Ok(self.fixed(&call.head.method)),
-            Some(mock) => Box::pin(mock.handle(call, body)).await,
-        }
-    }
-
     fn fixed(&self, method: &Method) -> Response<Body> {
         let body = if self.body.is_empty() { Body::Empty } else { Body::Full(self.body.clone()) };
         let mut response = Response::new(body);
@@ -68,6 +59,22 @@ impl Respond {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         response
+    }
+}
+
+impl Answers for Respond {
+    fn serve<'a>(&'a self, _: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        if let Some(issuer) = &self.keys {
+            return Answering::Now(Ok(published(issuer, &call.head.method)));
+        }
+        match &self.mock {
+            None => Answering::Now(Ok(self.fixed(&call.head.method))),
+            Some(mock) => Answering::Later(Box::pin(mock.handle(call, body))),
+        }
+    }
+
+    fn explain(&self) -> String {
+        "respond".to_owned()
     }
 }
 

@@ -14,6 +14,7 @@ use model::{
 use resilience::{Bulkhead, BulkheadPermit};
 use tokio::runtime::Handle;
 
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     broker::{
@@ -70,16 +71,7 @@ impl Subscribe {
         })
     }
 
-    /// The name of its broker.
-    pub(crate) fn broker(&self) -> &str {
-        self.broker.name()
-    }
-
-    pub(crate) async fn handle(
-        &self,
-        worker: &Rc<Worker>,
-        call: &mut Call,
-    ) -> Result<Response<Body>, Failure> {
+    async fn handle(&self, worker: &Rc<Worker>, call: &mut Call) -> Result<Response<Body>, Failure> {
         let accept = match call.upgrade {
             None => None,
             Some(Upgrade::Connection | Upgrade::Stream) => Some(accepted(call)?),
@@ -177,6 +169,16 @@ impl Subscribe {
             SubscribeStart::All => From::All,
             SubscribeStart::Last => From::Last,
         })
+    }
+}
+
+impl Answers for Subscribe {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, _: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call)))
+    }
+
+    fn explain(&self) -> String {
+        format!("subscribe `{}`", self.broker.name())
     }
 }
 

@@ -24,7 +24,7 @@ use transcode::{
 };
 
 use self::descriptors::{Known, Source};
-use super::backends::Target;
+use super::{Answering, Answers, backends::Target};
 use crate::{
     body::Body,
     call::Call,
@@ -56,8 +56,8 @@ struct Meant {
 impl Transcode {
     /// Compiles the handler; an error begins with the place in it.
     pub(crate) fn compile(
-        route: &model::Route,
         settings: &Settings,
+        route: &model::Route,
         cx: &Building<'_>,
     ) -> Result<Self, String> {
         let upstream = cx.upstreams.get(settings.upstream.as_str());
@@ -88,17 +88,7 @@ impl Transcode {
         })
     }
 
-    /// The upstream that it calls.
-    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
-        &self.target.upstream
-    }
-
-    /// Whether what is called gRPC goes on as gRPC.
-    pub(crate) fn passes_grpc(&self) -> bool {
-        self.protocols.contains(&TranscodeProtocol::Grpc)
-    }
-
-    pub(crate) async fn handle(
+    async fn handle(
         &self,
         worker: &Rc<Worker>,
         call: &mut Call,
@@ -197,6 +187,24 @@ impl Transcode {
         let mut response = self.send(worker, call, &meant.path, headers, body, false).await?;
         crate::guard::clean_answer(&mut response);
         Ok(response)
+    }
+}
+
+impl Answers for Transcode {
+    fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(worker, call, body)))
+    }
+
+    fn explain(&self) -> String {
+        super::asks("transcode", self.upstreams())
+    }
+
+    fn upstreams(&self) -> Vec<&Arc<Upstream>> {
+        vec![&self.target.upstream]
+    }
+
+    fn passes_grpc(&self) -> bool {
+        self.protocols.contains(&TranscodeProtocol::Grpc)
     }
 }
 

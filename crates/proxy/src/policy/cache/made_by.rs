@@ -56,21 +56,12 @@ impl<'c> MadeBy<'c> {
                     }
                 }
             }
-            Handler::Plugin(plugin) => {
-                plugins::digest(self.plugins, &plugin.plugin).hash(&mut hasher);
+            handler => {
+                if let Some(plugin) = handler.runs() {
+                    plugins::digest(self.plugins, plugin).hash(&mut hasher);
+                }
                 serde_json::to_string(route).unwrap_or_default().hash(&mut hasher);
             }
-            Handler::Redirect(_)
-            | Handler::Respond(_)
-            | Handler::Static(_)
-            | Handler::Transcode(_)
-            | Handler::Ai(_)
-            | Handler::Mcp(_)
-            | Handler::Prompt(_)
-            | Handler::A2a(_)
-            | Handler::Publish(_)
-            | Handler::Subscribe(_)
-            | Handler::Compose(_) => serde_json::to_string(route).unwrap_or_default().hash(&mut hasher),
         }
         hasher.finish()
     }

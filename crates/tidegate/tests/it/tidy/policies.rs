@@ -52,12 +52,12 @@ fn every_policy_is_a_pair_of_files_with_a_line_in_each_registry() {
 }
 
 /// The code of a file, without its unit tests.
-fn code(path: &Path) -> String {
+pub(super) fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source file");
     text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned()
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
@@ -117,7 +117,9 @@ fn files_that_only_a_registry_names_are_formatted_like_all_others() {
     let behaviours = files(&root().join(BEHAVIOURS), ".rs");
     let sinks = ["crates/model/src/resource/access_log", "crates/telemetry/src/senders"];
     let sinks = sinks.iter().flat_map(|folder| files(&root().join(folder), ".rs"));
-    let all = files(&root().join(SETTINGS), ".rs").into_iter().chain(behaviours).chain(sinks);
+    let handlers = ["crates/model/src/resource", "crates/proxy/src/handler"];
+    let handlers = handlers.iter().flat_map(|folder| files(&root().join(folder), ".rs"));
+    let all = files(&root().join(SETTINGS), ".rs").into_iter().chain(behaviours).chain(sinks).chain(handlers);
     let mut rustfmt = Command::new("rustfmt");
     rustfmt.args(["--check", "--edition", "2024", "--config-path"]).arg(root()).args(all);
     let output = rustfmt.output().expect("rustfmt runs");

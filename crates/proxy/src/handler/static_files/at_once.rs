@@ -80,7 +80,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::handler::files::below::{Below, Found, Wait};
+    use crate::handler::static_files::below::{Below, Found, Wait};
 
     #[test]
     fn what_is_in_memory_is_opened_and_read_and_the_rest_is_left_to_those_who_wait() {

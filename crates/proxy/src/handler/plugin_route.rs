@@ -1,14 +1,18 @@
 //! `wasm` as a handler: a component answers.
 
-use http::Response;
-use model::resource::plugin_route::PluginRoute;
+use std::rc::Rc;
 
+use http::Response;
+use model::{Route, resource::plugin_route::PluginRoute};
+
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
     compiled::Building,
     failure::Failure,
     plugins::{Used, Wanted},
+    worker::Worker,
 };
 
 /// The compiled handler.
@@ -17,7 +21,7 @@ pub(crate) struct PluginHandler {
 }
 
 impl PluginHandler {
-    pub(crate) fn compile(settings: &PluginRoute, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &PluginRoute, _: &Route, cx: &Building<'_>) -> Result<Self, String> {
         let wanted = Wanted {
             plugin: &settings.plugin,
             config: &settings.config,
@@ -35,12 +39,17 @@ impl PluginHandler {
         Ok(Self { used })
     }
 
-    /// The plugin's name.
-    pub(crate) fn name(&self) -> &str {
-        self.used.name()
+    async fn handle(&self, call: &mut Call, body: Body) -> Result<Response<Body>, Failure> {
+        self.used.handle(call, body).await
+    }
+}
+
+impl Answers for PluginHandler {
+    fn serve<'a>(&'a self, _: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(call, body)))
     }
 
-    pub(crate) async fn handle(&self, call: &mut Call, body: Body) -> Result<Response<Body>, Failure> {
-        self.used.handle(call, body).await
+    fn explain(&self) -> String {
+        format!("wasm `{}`", self.used.name())
     }
 }

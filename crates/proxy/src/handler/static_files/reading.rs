@@ -137,7 +137,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A disk that nobody else has.
-    pub(in crate::handler::files) fn disk() -> Disk {
+    pub(in crate::handler::static_files) fn disk() -> Disk {
         Disk(Arc::new(Semaphore::new(OF_ONE_DISK)))
     }
 

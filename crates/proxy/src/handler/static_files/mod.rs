@@ -13,13 +13,14 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use model::{
-    Finding, Snapshot,
+    Finding, Route, Snapshot,
     resource::{
         route::Handler,
         route_match::{Match, PathMatch},
@@ -36,12 +37,14 @@ use self::{
     report::{Counts, How, Outcome},
     telling::{Content, Form},
 };
+use super::{Answering, Answers};
 use crate::{
     body::Body,
     call::Call,
     compiled::Building,
     failure::{Failure, Problem, Stage},
     policy::{coding, coding::Coding, rewrite::after_prefix},
+    worker::Worker,
 };
 
 /// How long a disk may take to say what lies at a path.
@@ -123,7 +126,7 @@ enum Answer {
 }
 
 impl Files {
-    pub(crate) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
+    pub(crate) fn compile(settings: &Settings, _: &Route, cx: &Building<'_>) -> Result<Self, String> {
         let root = settings.root.as_path();
         Below::of(root, Wait::ForDisks)
             .map_err(|error| format!("`root`: the directory {}: {error}", root.display()))?;
@@ -160,7 +163,7 @@ impl Files {
     }
 
     /// The directory.
-    pub(crate) fn root(&self) -> &Path {
+    fn root(&self) -> &Path {
         self.0.settings.root.as_path()
     }
 
@@ -168,7 +171,7 @@ impl Files {
         (self.0.settings.max_open as usize).saturating_sub(self.0.open.available_permits())
     }
 
-    pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
+    async fn handle(&self, call: &Call) -> Result<Response<Body>, Failure> {
         let is_head = call.head.method == Method::HEAD;
         if !is_head && call.head.method != Method::GET {
             return Err(Failure::client(Stage::Router, Problem::MethodNotAllowed)
@@ -224,6 +227,16 @@ impl Files {
             Err(error) => Err(Failure::gateway(Stage::Body, Problem::Internal)
                 .with_detail(format!("below {}: {error}", self.root().display()))),
         }
+    }
+}
+
+impl Answers for Files {
+    fn serve<'a>(&'a self, _: &'a Rc<Worker>, call: &'a mut Call, _: Body) -> Answering<'a> {
+        Answering::Later(Box::pin(self.handle(call)))
+    }
+
+    fn explain(&self) -> String {
+        format!("static {}", self.root().display())
     }
 }
 
