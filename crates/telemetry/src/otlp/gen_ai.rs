@@ -42,20 +42,23 @@ pub(super) fn span(call: &CallRecord, ai: &AiRecord, trace: &TraceContext, flags
     }
 }
 
-/// With the model, where it is one of the configuration's: what a caller calls one that there is not is its own word, and
-/// whoever reads traces groups them by name.
+/// What is said of a call to a model; nothing where it was refused before a provider was chosen. The conventions want a
+/// provider, and the name of a model that there is not is the caller's own word: spans are grouped by their names.
+pub(super) fn asked(call: &CallRecord) -> Option<&AiRecord> {
+    call.ai.as_deref().filter(|ai| !ai.kind.is_empty())
+}
+
 fn name(ai: &AiRecord) -> String {
-    let is_unknown = ai.alias.is_empty() && ai.kind.is_empty();
-    match ai.model.is_empty() || is_unknown {
+    match ai.model.is_empty() {
         true => ai.operation.to_owned(),
         false => format!("{} {}", ai.operation, ai.model),
     }
 }
 
-/// The call as the event of the conventions, in its span; nothing for calls to no model. It holds no text of prompts or
+/// The call as the event of the conventions, in its span; nothing where no model was asked. It holds no text of prompts or
 /// answers.
 pub(super) fn event(call: &CallRecord) -> Option<LogRecord> {
-    let ai = call.ai.as_ref()?;
+    let ai = asked(call)?;
     let mut attributes = attributes(call, ai);
     if let Some(error) = facts::error(call) {
         attributes.push(text("error.type", error));
@@ -73,9 +76,7 @@ pub(super) fn event(call: &CallRecord) -> Option<LogRecord> {
 fn attributes(call: &CallRecord, ai: &AiRecord) -> Vec<KeyValue> {
     let mut out = Vec::with_capacity(16);
     out.push(text("gen_ai.operation.name", ai.operation));
-    if !ai.kind.is_empty() {
-        out.push(text("gen_ai.provider.name", provider_name(ai.kind)));
-    }
+    out.push(text("gen_ai.provider.name", provider_name(ai.kind)));
     if !ai.model.is_empty() {
         out.push(text("gen_ai.request.model", &*ai.model));
     }

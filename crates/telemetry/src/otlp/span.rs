@@ -42,7 +42,7 @@ pub(super) fn spans(call: &CallRecord, redact: &Redact, routes: &Routes) -> Vec<
         spans.push(mcp::span(call, mcp, &trace, 1 | HAS_IS_REMOTE));
         parent = mcp::id(&trace);
     }
-    if let Some(ai) = &call.ai {
+    if let Some(ai) = gen_ai::asked(call) {
         let span = gen_ai::span(call, ai, &trace, 1 | HAS_IS_REMOTE);
         spans.push(Span { parent_span_id: parent.to_vec(), ..span });
         parent = gen_ai::id(&trace);

@@ -85,14 +85,16 @@ fn a_call_to_a_model_is_a_span_between_the_call_and_its_tries() {
 }
 
 #[test]
-fn a_model_that_there_is_not_names_no_span() {
+fn a_call_that_is_refused_before_anybody_is_asked_is_no_span_of_a_models() {
     let receiver = Receiver::start("http/protobuf");
     let (gateway, _upstreams) = setup(&receiver.telemetry("http/protobuf", "interval: 200ms"));
     assert_eq!(chat(&gateway, "smrat", false), 404);
-    let spans = receiver.spans(2);
-    let facts = &span(&spans, "chat")["attributes"];
-    assert_eq!((&facts["gen_ai.request.model"], &facts["error.type"]), (&"smrat".into(), &"404".into()));
-    assert!(facts.get("gen_ai.provider.name").is_none(), "nobody was asked: {facts}");
+    assert_eq!(chat(&gateway, "any/claude-haiku-4-5", false), 200);
+    // The one that was refused, and the other with its model's and its try's.
+    let spans = receiver.spans(4);
+    let of_models = spans.iter().filter(|span| !span["attributes"]["gen_ai.operation.name"].is_null());
+    assert_eq!(of_models.count(), 1, "{spans:#?}");
+    assert!(spans.iter().any(|span| span["attributes"]["http.response.status_code"] == 404), "{spans:#?}");
     assert!(!spans.iter().any(|span| span["name"].to_string().contains("smrat")), "{spans:#?}");
 }
 
