@@ -64,6 +64,7 @@ pub struct Compiled {
     pub(crate) brokers: Brokers,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) issuers: Issuers,
+    #[cfg_attr(not(feature = "wasm"), expect(dead_code, reason = "there is nobody to ask it"))]
     pub(crate) plugins: Plugins,
     /// Header names that are read or set here, which a client's `Connection` cannot remove.
     pub(crate) protected_headers: Vec<HeaderName>,

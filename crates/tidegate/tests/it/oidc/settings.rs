@@ -123,7 +123,7 @@ fn what_is_wrong_with_services_that_judge_is_told() {
             ("body: {maxSize: 1KiB}, cache: {ttl: 1s}", "cache", "is not kept"),
             ("onError: allow, consumerHeader: x-user", "onError", "nobody passes"),
             ("timeout: 0s", "timeout", "more than nothing"),
-            ("upstreamHeaders: [content-length]", "upstreamHeaders", "the gateway's own"),
+            ("upstreamHeaders: [content-length]", "upstreamHeaders[0]", "the gateway's own"),
         ],
     );
     are_refused(
