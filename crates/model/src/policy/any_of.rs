@@ -47,6 +47,10 @@ impl Settings for AnyOf {
         &self.policies
     }
 
+    fn reads_credentials(&self) -> bool {
+        self.anonymous.is_none() && self.policies.iter().all(Policy::reads_credentials)
+    }
+
     fn tells_claims(&self) -> bool {
         self.policies.iter().any(Policy::tells_claims)
     }

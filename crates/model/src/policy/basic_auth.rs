@@ -38,6 +38,10 @@ impl Settings for BasicAuth {
         })
     }
 
+    fn reads_credentials(&self) -> bool {
+        self.anonymous.is_none()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));

@@ -53,6 +53,10 @@ impl Settings for KeyAuth {
         })
     }
 
+    fn reads_credentials(&self) -> bool {
+        self.anonymous.is_none()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));

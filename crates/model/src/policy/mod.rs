@@ -144,6 +144,11 @@ pub(crate) trait Settings {
         false
     }
 
+    /// Whether it knows callers by the credentials of consumers alone, and by nothing that tells of them from elsewhere.
+    fn reads_credentials(&self) -> bool {
+        false
+    }
+
     /// Whether all that it does is for the upstreams that are asked.
     fn is_for_upstreams(&self) -> bool {
         false
@@ -433,6 +438,11 @@ impl Policy {
     /// Whether it lets in nobody of whom nothing tells who that is.
     pub(crate) fn lets_in_nobody_unknown(&self) -> bool {
         self.settings().lets_in_nobody_unknown()
+    }
+
+    /// Whether it knows callers by the credentials of consumers alone.
+    pub(crate) fn reads_credentials(&self) -> bool {
+        self.settings().reads_credentials()
     }
 
     /// The policies that it is made of.

@@ -94,15 +94,5 @@ fn know_by_credentials(config: &Config) -> bool {
         .filter(|policy| policy.phase() == Phase::Authentication)
         .peekable();
     // Plugins may let callers in by themselves.
-    config.plugins.is_empty() && ways.peek().is_some() && ways.all(reads_credentials)
-}
-
-fn reads_credentials(policy: &Policy) -> bool {
-    let is_named = policy.authentication().is_some_and(|way| way.anonymous.is_some());
-    !is_named
-        && match policy.name() {
-            "keyAuth" | "basicAuth" => true,
-            "anyOf" => policy.parts().iter().all(reads_credentials),
-            _ => false,
-        }
+    config.plugins.is_empty() && ways.peek().is_some() && ways.all(Policy::reads_credentials)
 }
