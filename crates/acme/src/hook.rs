@@ -1,6 +1,8 @@
 //! Sets and clears records in the domain name system, by a program or a service of the operator's.
 
-use std::{collections::BTreeMap, os::unix::process::ExitStatusExt, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap, os::unix::process::ExitStatusExt, pin::pin, process::Stdio, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, header};
@@ -12,6 +14,8 @@ use crate::{Dns, DnsBy, wire::Wire};
 
 /// Bytes of what a program says that a log has.
 const SAID_BYTES_MAX: u64 = 2048;
+/// How long a program that has ended may still be heard: what it said lies in the pipe, which others may hold open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What is done to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,19 +146,25 @@ async fn program(
     let mut said = Vec::new();
     let errors = child.stderr.take();
     let ended = async {
-        let listen = async {
+        let mut listen = pin!(async {
             let Some(errors) = errors else { return };
             let mut bounded = errors.take(SAID_BYTES_MAX);
             let _ = bounded.read_to_end(&mut said).await;
             // What is beyond is read and forgotten: a program must not wait for a reader.
             let _ = tokio::io::copy(&mut bounded.into_inner(), &mut tokio::io::sink()).await;
-        };
+        });
+        let mut has_heard = false;
         // A program that leaves something running behind has ended when it has itself.
-        tokio::select! {
-            biased;
-            status = child.wait() => status,
-            () = async { listen.await; std::future::pending::<()>().await } => unreachable!("it is pending"),
+        let status = loop {
+            tokio::select! {
+                () = &mut listen, if !has_heard => has_heard = true,
+                status = child.wait() => break status,
+            }
+        };
+        if !has_heard {
+            let _ = tokio::time::timeout(LAST_WORDS, listen).await;
         }
+        status
     };
     let status = match tokio::time::timeout(timeout, ended).await {
         Ok(status) => status.map_err(|error| error.to_string())?,

@@ -24,24 +24,25 @@ fn list(number: usize, of: impl Fn(usize) -> Value) -> Value {
     (0..number).map(of).collect()
 }
 
-/// The fastest of three.
-fn timed(mut work: impl FnMut()) -> Duration {
-    let one = |_| {
-        let began = Instant::now();
-        work();
-        began.elapsed()
-    };
-    (0..3).map(one).min().expect("some")
+fn once(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
 }
 
 /// What is dearer than its length.
 fn check(what: &str, work: impl Fn(usize)) -> Option<String> {
-    let short = timed(|| work(SHORT));
-    let began = Instant::now();
-    work(SHORT * TIMES);
-    let long = began.elapsed();
-    (long > short * AS_LONG + PAUSE)
-        .then(|| format!("{what}: {long:?} for {TIMES} times what took {short:?}"))
+    let short = (0..3).map(|_| once(|| work(SHORT))).min().expect("some");
+    let is_dear = |long: &Duration| *long > short * AS_LONG + PAUSE;
+    // A machine that was busy with something else is asked twice more.
+    let mut long = Duration::MAX;
+    for _ in 0..3 {
+        long = long.min(once(|| work(SHORT * TIMES)));
+        if !is_dear(&long) {
+            return None;
+        }
+    }
+    Some(format!("{what}: {long:?} for {TIMES} times what took {short:?}"))
 }
 
 fn tool(name: String) -> Value {
@@ -234,7 +235,7 @@ fn proofs_on_a_call_are_not_compared_with_each_other_at_every_thought() {
     let spoken = Spoken { model: Some("m".to_owned()), stream: false };
     let read = |body: &[u8]| Dialect::Gemini.read_request(&spoken, body).expect("a request");
     let [plain, ridden] = [false, true].map(|rides| proofs_over_proofs(3000, rides));
-    let beside = timed(|| drop(read(&plain)));
+    let beside = (0..3).map(|_| once(|| drop(read(&plain)))).min().expect("some");
     let began = Instant::now();
     let request = read(&ridden);
     let took = began.elapsed();

@@ -209,7 +209,8 @@ fn gateways_share_sessions_in_redis_which_holds_nothing_that_can_be_read() {
     assert!(!keys.contains(&cookie.3) && !keys.contains("ann"), "{keys}");
     for key in keys.lines().filter(|line| line.contains("session")) {
         let kept = redis.ask(&format!("GET {key}"));
-        assert!(!kept.contains("\"ann\"") && !kept.contains("eyJ"), "{kept}");
+        // How a token begins; a shorter beginning may be there by chance.
+        assert!(!kept.contains("\"ann\"") && !kept.contains("eyJhbGci"), "{kept}");
     }
     // An id that nobody was given, and what is no id at all.
     for id in ["A".repeat(43), "x".to_owned(), format!("{}}}:x", "A".repeat(41))] {
