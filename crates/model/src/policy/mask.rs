@@ -66,7 +66,15 @@ impl Settings for Mask {
             at.error("hides nothing; expected `fields`, `detect` or `logQuery`");
         }
         at.each("fields", &self.fields, |at, path| {
-            if steps(path).is_none() {
+            if let Some(instead) = in_another_language(path) {
+                at.error_with(
+                    format!("`{path}` would hide nothing: paths are no JSONPath and no JSON Pointer"),
+                    format!(
+                        "names with dots between them, such as {instead}; a name that begins so has a backslash \
+                         before it"
+                    ),
+                );
+            } else if steps(path).is_none() {
                 at.error_with(
                     format!("`{path}` is no path"),
                     "names with dots between them, `[]` behind a list's name, `*` for any name, `**` for any depth, and a \
@@ -78,6 +86,17 @@ impl Settings for Mask {
             at.field("maxSize", |at| at.error("expected more than nothing"));
         }
     }
+}
+
+/// What could be meant by a path of JSONPath (`$.a.b`) or of JSON Pointer (`/a/b`); none of all others.
+fn in_another_language(path: &str) -> Option<String> {
+    let rest = path.strip_prefix('$').filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    let meant = match rest {
+        Some(rest) => rest.strip_prefix('.').unwrap_or(rest).to_owned(),
+        None => path.strip_prefix('/')?.replace('/', "."),
+    };
+    let meant = if steps(&meant).is_some() { meant } else { "user.email".to_owned() };
+    Some(format!("`{meant}`"))
 }
 
 /// Steps of a path, at most.
@@ -119,7 +138,7 @@ pub fn steps(path: &str) -> Option<Vec<Step>> {
                 _ if items > 0 => return None,
                 ']' => return None,
                 '\\' => {
-                    name.push(rest.next().filter(|next| matches!(next, '.' | '[' | ']' | '*' | '\\'))?);
+                    name.push(rest.next().filter(|next| ".[]*\\$/".contains(*next))?);
                     is_plain = false;
                 }
                 next => name.push(next),
@@ -149,6 +168,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_of_jsonpath_or_json_pointer_is_told_with_the_form_that_is_meant() {
+        for (path, want) in [
+            ("$.user.email", Some("`user.email`")),
+            ("$", Some("`user.email`")),
+            ("$[].card", Some("`[].card`")),
+            ("$['a']", Some("`user.email`")),
+            ("$..a", Some("`user.email`")),
+            ("/user/password", Some("`user.password`")),
+            ("/", Some("`user.email`")),
+            ("user.email", None),
+            ("$ref", None),
+            ("a.$.b", None),
+            ("a.b/c", None),
+            (r"\$.a", None),
+            (r"\/a", None),
+        ] {
+            assert_eq!(in_another_language(path).as_deref(), want, "{path}");
+        }
+    }
+
+    #[test]
     fn a_path_is_names_and_lists_and_whatever_a_backslash_takes_into_a_name() {
         let name = |name: &str| Step::Name(name.to_owned());
         for (path, want) in [
@@ -163,6 +203,8 @@ mod tests {
             (r"a\.b.c", vec![name("a.b"), name("c")]),
             (r"\*.a\[\]", vec![name("*"), name("a[]")]),
             (r"a\\.b", vec![name("a\\"), name("b")]),
+            (r"\$.a", vec![name("$"), name("a")]),
+            (r"\/a/b.$ref", vec![name("/a/b"), name("$ref")]),
             (r"a\.b[].\*\*", vec![name("a.b"), Step::Items, name("**")]),
         ] {
             assert_eq!(steps(path), Some(want), "{path}");

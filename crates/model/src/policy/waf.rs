@@ -163,6 +163,25 @@ impl WafExclusion {
         };
         self.rules.iter().map(range).collect()
     }
+
+    fn validate(&self, at: &mut Context<'_, '_>) {
+        let names_rules = !self.rules.is_empty() || !self.tags.is_empty();
+        match self.ids() {
+            Err(wrong) => at.field("rules", |at| at.error(wrong)),
+            Ok(_) if !names_rules => at.error("expected `rules` or `tags` that are left out"),
+            Ok(_) => {}
+        }
+        at.each("paths", &self.paths, |at, path| {
+            if !path.starts_with(['/', '*']) {
+                at.error_with(
+                    format!(
+                        "expected a path that begins with `/` or `*`, found `{path}`: it would fit no request"
+                    ),
+                    format!("such as `/{path}`, or `*/{path}` wherever it ends so"),
+                );
+            }
+        });
+    }
 }
 
 impl Settings for Waf {
@@ -214,14 +233,14 @@ impl Settings for Waf {
         if self.allowed_methods.is_empty() {
             at.field("allowedMethods", |at| at.error("expected at least one method"));
         }
-        for exclusion in &self.exclusions {
-            let wrong = exclusion.ids().err().or_else(|| {
-                let names_rules = !exclusion.rules.is_empty() || !exclusion.tags.is_empty();
-                (!names_rules).then(|| "expected `rules` or `tags` that are left out".to_owned())
-            });
-            if let Some(wrong) = wrong {
-                at.field("exclusions", |at| at.error(wrong));
+        at.each("allowedMethods", &self.allowed_methods, |at, method| {
+            if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+                at.error_with(
+                    format!("`{method}` is no method"),
+                    format!("methods are upper-case, such as `{}`", method.to_ascii_uppercase()),
+                );
             }
-        }
+        });
+        at.each("exclusions", &self.exclusions, |at, exclusion| exclusion.validate(at));
     }
 }

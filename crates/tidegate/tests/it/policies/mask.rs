@@ -226,6 +226,8 @@ fn settings_that_mean_nothing_are_refused() {
         ("{fields: ['a..b']}", &["no path"]),
         ("{fields: ['a.**']}", &["no path"]),
         ("{fields: ['a[0]']}", &["no path"]),
+        ("{fields: ['$.user.email']}", &["mask.fields[0]", "such as `user.email`"]),
+        ("{fields: [a, /user/password]}", &["mask.fields[1]", "such as `user.password`"]),
         ("{fields: [a], maxSize: 0B}", &["more than nothing"]),
     ] {
         refused(&with_policies(&format!("[{{mask: {settings}}}]")), words);

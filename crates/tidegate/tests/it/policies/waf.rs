@@ -614,6 +614,11 @@ fn rules_that_cannot_be_used_refuse_the_configuration_by_file_and_line() {
     refused(&with_policies(&settings("exclusions: [{rules: [x]}]")), &["the id of a rule"]);
     refused(&with_policies(&settings("exclusions: [{paths: [/a]}]")), &["`rules` or `tags`"]);
     refused(
+        &with_policies(&settings("exclusions: [{rules: ['942100'], paths: [/a, login]}]")),
+        &["waf.exclusions[0].paths[1]", "begins with `/`", "`/login`"],
+    );
+    refused(&with_policies(&settings("allowedMethods: [GET, post]")), &["allowedMethods[1]", "`POST`"]);
+    refused(
         &with_policies(&settings("exclusions: [{rules: ['942100'], targets: ['NOTHING']}]")),
         &["NOTHING"],
     );
