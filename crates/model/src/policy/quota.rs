@@ -78,4 +78,8 @@ impl Settings for Quota {
             );
         }
     }
+
+    fn account(&self) -> Option<&str> {
+        Some(&self.name)
+    }
 }

@@ -181,6 +181,19 @@ impl Settings for Validate {
                 at.error_with("is `off`, though there is a schema for answers", "`report` or `enforce`");
             });
         }
+        let has_schemas_of_requests_alone = self.openapi.is_none()
+            && self.schemas.as_ref().is_some_and(|schemas| {
+                schemas.answer.is_none()
+                    && (schemas.body.is_some() || schemas.query.is_some() || schemas.headers.is_some())
+            });
+        if has_schemas_of_requests_alone && self.answers != ValidateMode::Off {
+            at.field("answers", |at| {
+                at.warning_with(
+                    "there is no schema for answers: no answer is judged",
+                    "`schemas: {answer: {file: order.schema.json}}`, or leave it out",
+                );
+            });
+        }
         for (key, size) in [("maxBodySize", self.max_body_size), ("maxAnswerSize", self.max_answer_size)] {
             if size.bytes() == 0 {
                 at.field(key, |at| at.error("expected more than nothing"));
