@@ -159,12 +159,20 @@ impl Settings for Strangler {
         if self.rules.is_empty() {
             at.error_with("expected `rules`, found none", "each says what moves, and where `to`");
         }
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: Vec<&StranglerRule> = Vec::new();
         at.each("rules", &self.rules, |at, rule| {
-            if seen.contains(&rule.name.as_str()) {
+            if seen.iter().any(|earlier| earlier.name == rule.name) {
                 at.field("name", |at| at.error(format!("there are two rules `{}`", rule.name)));
+            } else if let Some(wider) = seen.iter().find(|earlier| earlier.covers(rule)) {
+                at.warning_with(
+                    format!(
+                        "`{}` stands before it and takes all of its calls: this rule moves nobody",
+                        wider.name
+                    ),
+                    format!("put it before `{}`", wider.name),
+                );
             }
-            seen.push(&rule.name);
+            seen.push(rule);
             at.field("to", |at| at.refer(Named::Upstream, &rule.to));
             at.each("methods", &rule.methods, |at, method| {
                 if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')
@@ -192,6 +200,19 @@ impl Settings for Strangler {
 }
 
 impl StranglerRule {
+    /// Whether it fits all calls that another fits.
+    fn covers(&self, other: &Self) -> bool {
+        let covers_path = match (&self.path, &other.path) {
+            (None, _) => true,
+            (Some(own), Some(path)) => own.covers(path),
+            (Some(own), None) => own.covers(&PathMatch::Prefix("/".to_owned())),
+        };
+        let covers_methods = self.methods.is_empty()
+            || (!other.methods.is_empty()
+                && other.methods.iter().all(|method| self.methods.contains(method)));
+        covers_path && covers_methods
+    }
+
     /// A rule that no call of the route fits moves nobody.
     fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
         if self.path.as_ref().is_some_and(|path| !around.may_match(path)) {

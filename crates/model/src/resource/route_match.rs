@@ -119,6 +119,15 @@ impl PathMatch {
         }
     }
 
+    /// Whether it surely matches every path that another matches; of a regular expression only one like it is said to be so.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (one, other) if one == other => true,
+            (Self::Prefix(own), other) => is_below(other.head(), own),
+            _ => false,
+        }
+    }
+
     /// Whether it may match a path; of a template only what stands before its first capture is looked at.
     pub fn may_match(&self, path: &str) -> bool {
         match self {

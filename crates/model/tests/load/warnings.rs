@@ -69,6 +69,87 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
 }
 
 #[test]
+fn a_rule_that_an_earlier_one_covers_is_told_to_move_nobody() {
+    let rule = |(name, fits): (&str, &str)| format!("{{name: {name}, to: b, percent: 5, {fits}}}");
+    for (first, second, is_told) in [
+        ("path: {prefix: /a}", "path: {prefix: /a/b}", true),
+        ("path: {prefix: /a/}", "path: {prefix: /a}", true),
+        ("path: {prefix: /a}", "path: {exact: /a}", true),
+        ("path: {prefix: /a}", "path: {template: \"/a/{id}\"}", true),
+        ("path: {prefix: /}", "path: {regex: \"/a/.*\"}", true),
+        ("path: {prefix: /}", "methods: [GET]", true),
+        ("path: {regex: \"/a/.*\"}", "path: {regex: \"/a/.*\"}", true),
+        ("methods: [GET, HEAD]", "path: {prefix: /a}, methods: [GET]", true),
+        ("methods: []", "path: {prefix: /a}", true),
+        ("path: {prefix: /a/b}", "path: {prefix: /a}", false),
+        ("path: {prefix: /a}", "path: {prefix: /ab}", false),
+        ("path: {prefix: /a}", "path: {template: \"/{id}/b\"}", false),
+        ("path: {prefix: /a}", "path: {regex: \"/a/.*\"}", false),
+        ("path: {prefix: /a}", "methods: [GET]", false),
+        ("path: {prefix: /a}, methods: [GET]", "path: {prefix: /a}", false),
+        ("path: {prefix: /a}, methods: [GET]", "path: {prefix: /a/b}, methods: [GET, POST]", false),
+        ("path: {template: \"/a/{id}\"}", "path: {exact: /a/7}", false),
+    ] {
+        let rules = [("one", first), ("two", second)].map(rule).join(", ");
+        let told = route("{}", &format!("{{strangler: {{rules: [{rules}]}}}}"), BACKENDS);
+        let place = if is_told { "routes[0].policies[0].strangler.rules[1]" } else { "" };
+        check(&told, place, "`one` stands before it and takes all of its calls: this rule moves nobody");
+    }
+}
+
+#[test]
+fn two_quotas_of_one_name_at_one_place_are_told() {
+    let quota = |limit: &str| format!("{{quota: {{key: clientAddress, {limit}}}}}");
+    let told = |first: &str, second: &str| route("{}", &[first, second].map(quota).join(", "), BACKENDS);
+    let place = "routes[0].policies[1].quota";
+    check(&told("limit: 3", "limit: 50"), place, "`quota` is the name of another one here");
+    check(&told("limit: 3, name: a", "limit: 50, name: a"), place, "one account");
+    check(&told("limit: 3", "limit: 50, name: more"), "", "");
+}
+
+#[test]
+fn answers_that_are_judged_by_no_schema_are_told() {
+    let body = "body: {schema: {type: object}}";
+    for (settings, is_told) in [
+        (format!("answers: enforce, schemas: {{{body}}}"), true),
+        (format!("answers: report, schemas: {{{body}}}"), true),
+        (format!("schemas: {{{body}}}"), false),
+        (format!("answers: enforce, schemas: {{{body}, answer: {{schema: {{type: object}}}}}}"), false),
+        ("answers: enforce, openapi: {file: api.yaml}".to_owned(), false),
+    ] {
+        let told = route("{}", &format!("{{validate: {{{settings}}}}}"), BACKENDS);
+        let place = if is_told { "routes[0].policies[0].validate.answers" } else { "" };
+        check(&told, place, "no answer is judged");
+    }
+}
+
+/// Each with the key at which it is refused, and what is said to be the remedy; what is like it loads.
+#[test]
+fn what_could_never_fit_is_refused_with_its_remedy() {
+    let waf = |settings: &str| format!("{{waf: {{rules: [/rules], {settings}}}}}");
+    let paths = |path: &str| waf(&format!("exclusions: [{{rules: ['1'], paths: ['{path}']}}]"));
+    let mask = |path: &str| format!("{{mask: {{fields: ['{path}']}}}}");
+    for (policy, place, remedy) in [
+        (mask("$.user.email"), "mask.fields[0]", "such as `user.email`"),
+        (mask("/user/email"), "mask.fields[0]", "such as `user.email`"),
+        (mask("$ref"), "", ""),
+        (mask("\\$.a"), "", ""),
+        (mask("\\/a"), "", ""),
+        (waf("allowedMethods: [get]"), "waf.allowedMethods[0]", "such as `GET`"),
+        (waf("allowedMethods: [GET, M-SEARCH]"), "", ""),
+        (paths("login"), "waf.exclusions[0].paths[0]", "such as `/login`"),
+        (paths("/login"), "", ""),
+        (paths("*/login"), "", ""),
+    ] {
+        let text =
+            format!("{LISTENER}\n{UPSTREAMS}\nroutes: [{{name: r, policies: [{policy}], {BACKENDS}}}]\n");
+        let told = load(&text).map_or_else(|wrong| wrong.to_string(), |good| good.warnings.to_string());
+        let whole = if place.is_empty() { String::new() } else { format!("routes[0].policies[0].{place}") };
+        check(&told, &whole, remedy);
+    }
+}
+
+#[test]
 fn what_an_expression_for_all_routes_asks_for_first_need_not_be_there() {
     let with = |when: &str| {
         let policies = format!("[{{loadShed: {{priorities: [{{when: \"{when}\", priority: high}}]}}}}]");
