@@ -141,6 +141,18 @@ impl Router {
         }
     }
 
+    /// Whether the rule that takes the request names its method, and does not take it as one of all.
+    pub fn names_method_of(&self, request: &RequestView<'_>) -> bool {
+        let mut names = false;
+        self.visit(request, &mut |index, ranges| {
+            let rule = &self.rules[index as usize];
+            let takes = rule.judge(request, ranges, self) == Verdict::Match;
+            names = takes && !rule.methods.is_empty();
+            takes
+        });
+        names
+    }
+
     /// The name of a route.
     pub fn route_name(&self, id: RouteId) -> &str {
         self.routes.get(id.0 as usize).map_or("", |name| name)

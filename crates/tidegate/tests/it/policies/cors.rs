@@ -99,6 +99,27 @@ fn a_listeners_and_a_global_policy_answer_preflights_of_routes_with_methods() {
 }
 
 #[test]
+fn a_preflight_is_for_the_route_of_the_request_that_follows_unless_another_names_its_own_method() {
+    let beside = |wide: &str| {
+        Gateway::start(&format!(
+            "routes:
+  - {{name: shop, match: [{{path: {{prefix: /x}}, methods: [GET, POST]}}], policies: [{{cors: {{allowOrigins: ['https://app.test']}}}}], respond: {{}}}}
+  - {{name: monolith, match: [{{path: {{prefix: /}}{wide}}}], respond: {{status: 202}}}}\n"
+        ))
+    };
+    let gateway = beside("");
+    let answer = preflight(&gateway, "https://app.test", "POST", "");
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (204, Some("https://app.test"))
+    );
+    assert_eq!(preflight(&gateway, "https://app.test", "DELETE", "").status, 202, "the monolith takes it");
+    assert_eq!(gateway.send("OPTIONS /x HTTP/1.1\nhost: a", b"").status, 202, "no preflight");
+    let named = beside(", methods: [DELETE, OPTIONS]");
+    assert_eq!(preflight(&named, "https://app.test", "POST", "").status, 202, "it asks for OPTIONS by name");
+}
+
+#[test]
 fn what_browsers_would_refuse_is_refused_here() {
     refused(
         &with_policies("[{cors: {allowOrigins: ['*'], allowCredentials: true}}]"),
