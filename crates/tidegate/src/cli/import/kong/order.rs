@@ -84,6 +84,7 @@ impl Import {
         if ranks.len() < 2 {
             return;
         }
+        self.note("routes", "each `priority` keeps Kong's order, which looks at paths last");
         let mut names: Vec<Value> = self.routes.iter().map(|route| route.fields["name"].clone()).collect();
         for (index, route) in std::mem::take(&mut self.routes).into_iter().enumerate() {
             let Some(own) = levels.get(index) else { continue };
