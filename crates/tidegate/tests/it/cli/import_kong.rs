@@ -385,6 +385,7 @@ consumers:
   - {username: ann, keyauth_credentials: [{key: anns-own-key}]}
 plugins:
   - {name: ip-restriction, route: nearer, consumer: ann, config: {deny: [192.0.2.0/24]}}
+  - {name: my-own-limits, route: anybody, consumer: {username: ann}}
 "#;
 
 #[test]
@@ -407,6 +408,7 @@ fn what_is_not_known_or_for_some_alone_opens_nothing_and_holds_for_nobody_else()
         ("/session", 200),
         ("/ways", 403),
         ("/nearer", 403),
+        ("/anybody", 403),
         // A route for TCP takes no requests.
         ("/other", 404),
         // The limit that was one consumer's is nobody's.
@@ -423,6 +425,7 @@ fn what_is_not_known_or_for_some_alone_opens_nothing_and_holds_for_nobody_else()
         "services[0].routes[4].plugins[1]: `rate-limiting` for `consumer: ann` alone is left out",
         "route `ways`: CLOSED, for `request-termination, consumer: guest` is not taken over",
         "route `nearer`: CLOSED, for `ip-restriction, consumer: ann` is not taken over",
+        "route `anybody`: CLOSED, for `my-own-limits, consumer: ann` is not taken over",
         "services[1].routes[0]: `db` is no route for HTTP; left out",
     ] {
         assert!(report.contains(told), "{told}\nin\n{report}");

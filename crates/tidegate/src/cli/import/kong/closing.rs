@@ -25,8 +25,19 @@ const PROTECTING: [&str; 15] = [
     "forward-auth",
 ];
 
-/// Plugins that have a counterpart, and refuse calls.
-const REFUSING: [&str; 5] = ["key-auth", "basic-auth", "acl", "ip-restriction", "request-termination"];
+/// Plugins that have a counterpart, and say nothing of who may call.
+const INDIFFERENT: [&str; 10] = [
+    "cors",
+    "rate-limiting",
+    "request-size-limiting",
+    "request-transformer",
+    "response-transformer",
+    "proxy-cache",
+    "file-log",
+    "stdout-log",
+    "prometheus",
+    "correlation-id",
+];
 /// Kong's own plugins without a counterpart that keep nobody out.
 const HARMLESS: [&str; 12] = [
     "acme",
@@ -58,10 +69,10 @@ pub(super) fn mark_of_unknown(plugin: &str, config: &Fields) -> Option<Value> {
     (!is_late && !HARMLESS.contains(&plugin)).then(|| json!({CLOSED: plugin}))
 }
 
-/// What stands in the place of a plugin that keeps out some callers of a place, which `shown` names.
+/// What stands in the place of a plugin that may keep out some callers of a place, as `shown` says.
 pub(super) fn mark_of_some(plugin: &str, shown: &str) -> Option<Value> {
-    let refuses = PROTECTING.contains(&plugin) || REFUSING.contains(&plugin);
-    refuses.then(|| json!({CLOSED: shown}))
+    let is_open = INDIFFERENT.contains(&plugin) || HARMLESS.contains(&plugin);
+    if is_open { None } else { Some(json!({CLOSED: shown})) }
 }
 
 /// Whether it stands in the place of a plugin that protects.

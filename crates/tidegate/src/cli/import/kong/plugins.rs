@@ -157,7 +157,10 @@ impl Import {
     fn of_some(&mut self, at: &str, name: &str, key: &str, of: &Value) -> Option<Value> {
         let names = [of.as_str(), of["username"].as_str(), of["name"].as_str(), of["id"].as_str()];
         let of = names.into_iter().flatten().next().unwrap_or("?");
-        let mark = closing::mark_of_some(name, &format!("{name}, {key}: {of}"));
+        let mark = match elsewhere(name) {
+            Some(_) => None,
+            None => closing::mark_of_some(name, &format!("{name}, {key}: {of}")),
+        };
         match &mark {
             Some(_) if name == "request-termination" => self.note(
                 at,
