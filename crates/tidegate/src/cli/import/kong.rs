@@ -4,6 +4,7 @@
 //! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path.
 
 mod closing;
+mod order;
 mod plugins;
 mod routes;
 mod upstreams;
@@ -43,10 +44,13 @@ struct Pool {
 }
 
 /// A route, with the service and the upstream that it leads to.
+#[derive(Clone)]
 struct Route {
     fields: Fields,
     service: Option<String>,
     upstream: Option<String>,
+    /// Of two regular expressions the higher one is tried first.
+    regex_priority: i64,
 }
 
 /// Where the routes of a service lead, and what they inherit.
@@ -193,6 +197,7 @@ impl Import {
             consumer.insert("groups".to_owned(), json!(groups));
         }
         let policies = self.policies(at, &mut fields);
+        let policies: Vec<Value> = policies.into_iter().map(closing::ended).collect();
         if !policies.is_empty() {
             consumer.insert("policies".to_owned(), policies.into());
         }
@@ -204,6 +209,8 @@ impl Import {
         self.close();
         self.known_groups();
         self.most_specific();
+        self.caches_by_consumer();
+        self.ordered();
         let mut routes = Vec::new();
         // What no service leads to is kept: a plugin or another file may name it.
         for pool in std::mem::take(&mut self.pools).into_iter().filter(|pool| !pool.is_used) {

@@ -284,3 +284,159 @@ fn a_setting_that_is_not_kongs_default_is_taken_over_or_told() {
         assert_eq!((&limit["whenAway"], &limit["headers"]), (&json!("closed"), &json!(false)), "{ours}");
     }
 }
+
+const ORDERED: &str = r#"
+_format_version: "3.0"
+services:
+  - name: open
+    url: http://ADDRESS
+    routes:
+      - {name: api, paths: [/api]}
+      - {name: x, paths: [/x], regex_priority: 5}
+      - {name: m-long, paths: [/m/long]}
+      - {name: h-long, paths: [/h/long]}
+      - {name: b1, paths: [/b1]}
+      - {name: both-long, paths: [/both/x/y]}
+  - name: guarded
+    url: http://ADDRESS
+    plugins: [{name: ip-restriction, config: {allow: [192.0.2.0/24]}}]
+    routes:
+      - {name: secret, paths: ["~/api/secret\\d+$"]}
+      - {name: x-admin, paths: [/x/admin]}
+      - {name: m, paths: [/m], methods: [GET]}
+      - {name: h, paths: [/h], headers: {x-a: ["1"]}}
+      - {name: both, paths: ["~/b\\d+$", /both]}
+"#;
+
+/// With wildcards among the hosts the lengths of paths count before hosts.
+const WILD: &str = r#"
+      - {name: wild-long, paths: [/w/long], methods: [GET]}
+  - name: wild
+    url: http://ADDRESS
+    routes: [{name: wild, paths: [/w], hosts: ["*.shop.test"]}]
+"#;
+
+#[test]
+fn an_open_route_takes_nothing_that_kong_gives_to_a_guarded_one() {
+    let upstream = Upstream::scripted(|_| Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()));
+    for (more, of_wild) in [("", 404), (WILD, 403)] {
+        let theirs = format!("{}{more}", ORDERED.trim_end());
+        let (code, ours, report) = imported(&theirs.replace("ADDRESS", &upstream.address.to_string()));
+        assert_eq!(code, 0, "{report}");
+        let address = format!("127.0.0.1:{}", free_port());
+        let gateway = Gateway::from_text(
+            &ours.replace("127.0.0.1:8000", &address),
+            address.parse().expect("an address"),
+            |_| {},
+        );
+        for (line, header, status) in [
+            ("GET /api/secret5", "", 403),
+            ("GET /api/secret", "", 200),
+            ("GET /x/admin/a", "", 403),
+            ("GET /x/a", "", 200),
+            ("GET /m/long", "", 403),
+            ("DELETE /m/long", "", 200),
+            ("GET /h/long", "\nx-a: 1", 403),
+            ("GET /h/long", "", 200),
+            ("GET /b1", "", 403),
+            ("GET /both/x", "", 403),
+            ("GET /both/x/y", "", 200),
+            ("GET /w/long", "", of_wild),
+        ] {
+            let head = format!("{line} HTTP/1.1\nhost: a.shop.test{header}");
+            assert_eq!(gateway.send(&head, b"").status, status, "{line} {header}\n{ours}");
+        }
+        assert!(report.contains("routes: `both` is written as 2 routes"), "{report}");
+    }
+}
+
+#[test]
+fn routes_of_one_rank_have_no_priority() {
+    let (code, ours, report) = imported(&SHARED.replace("ADDRESS", "127.0.0.1:9"));
+    assert_eq!(code, 0, "{report}");
+    assert!(!ours.contains("priority") && !report.contains("priority"), "{ours}\n{report}");
+}
+
+const UNKNOWN: &str = r#"
+_format_version: "3.0"
+services:
+  - name: shop
+    url: http://ADDRESS
+    routes:
+      - {name: code, paths: [/code], plugins: [{name: pre-function, config: {access: ["kong.response.exit(403)"]}}]}
+      - {name: late, paths: [/late], plugins: [{name: post-function, config: {access: [], log: ["print(1)"]}}]}
+      - {name: own, paths: [/own], plugins: [{name: my-own-auth}]}
+      - {name: session, paths: [/session], plugins: [{name: session}]}
+      - {name: ann, paths: [/ann], plugins: [{name: key-auth}, {name: rate-limiting, consumer: ann, config: {minute: 1}}]}
+      - name: ways
+        paths: [/ways]
+        plugins:
+          - {name: basic-auth, config: {anonymous: guest}}
+          - {name: key-auth, config: {anonymous: guest}}
+          - {name: request-termination, consumer: guest, config: {status_code: 401}}
+      - {name: kept, paths: [/kept], plugins: [{name: key-auth}, {name: proxy-cache, config: {cache_ttl: 60}}]}
+      - {name: anybody, paths: [/anybody], plugins: [{name: proxy-cache, config: {cache_ttl: 60}}]}
+      - {name: nearer, paths: [/nearer]}
+  - name: db
+    url: http://127.0.0.1:9
+    routes: [{name: db, protocols: [tcp], destinations: [{port: 9000}]}]
+consumers:
+  - {username: guest}
+  - {username: ann, keyauth_credentials: [{key: anns-own-key}]}
+plugins:
+  - {name: ip-restriction, route: nearer, consumer: ann, config: {deny: [192.0.2.0/24]}}
+  - {name: my-own-limits, route: anybody, consumer: {username: ann}}
+"#;
+
+#[test]
+fn what_is_not_known_or_for_some_alone_opens_nothing_and_holds_for_nobody_else() {
+    let upstream = Upstream::scripted(|_| Some(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()));
+    let (code, ours, report) = imported(&UNKNOWN.replace("ADDRESS", &upstream.address.to_string()));
+    assert_eq!(code, 0, "{report}");
+    let address = format!("127.0.0.1:{}", free_port());
+    let gateway = Gateway::from_text(
+        &ours.replace("127.0.0.1:8000", &address),
+        address.parse().expect("an address"),
+        |command| {
+            command.env("ANN_KEY_1", "anns-own-key");
+        },
+    );
+    for (path, status) in [
+        ("/code", 403),
+        ("/late", 200),
+        ("/own", 403),
+        ("/session", 200),
+        ("/ways", 403),
+        ("/nearer", 403),
+        ("/anybody", 403),
+        // A route for TCP takes no requests.
+        ("/other", 404),
+        // The limit that was one consumer's is nobody's.
+        ("/ann?apikey=anns-own-key", 200),
+        ("/ann?apikey=anns-own-key", 200),
+    ] {
+        assert_eq!(gateway.get(path).status, status, "{path}\n{ours}");
+    }
+    for told in [
+        "route `code`: CLOSED, for `pre-function` is not taken over",
+        "services[0].routes[1].plugins[0]: `post-function` has no counterpart",
+        "route `own`: CLOSED, for `my-own-auth` is not taken over",
+        "services[0].routes[3].plugins[0]: `session` has no counterpart",
+        "services[0].routes[4].plugins[1]: `rate-limiting` for `consumer: ann` alone is left out",
+        "route `ways`: CLOSED, for `request-termination, consumer: guest` is not taken over",
+        "route `nearer`: CLOSED, for `ip-restriction, consumer: ann` is not taken over",
+        "route `anybody`: CLOSED, for `my-own-limits, consumer: ann` is not taken over",
+        "services[1].routes[0]: `db` is no route for HTTP; left out",
+    ] {
+        assert!(report.contains(told), "{told}\nin\n{report}");
+    }
+    let made = model::document(&model::Source::new("ours", ours.clone())).expect("YAML");
+    let key_of = |name: &str| {
+        let routes = made["routes"].as_array().expect("routes");
+        let route = routes.iter().find(|route| route["name"] == name).expect("the route");
+        let mut all = route["policies"].as_array().into_iter().flatten();
+        all.find_map(|policy| policy.get("cache")).expect("a cache")["key"].clone()
+    };
+    assert_eq!(key_of("kept"), json!({"consumer": true}), "{ours}");
+    assert_eq!(key_of("anybody"), json!(null), "{ours}");
+}

@@ -25,9 +25,64 @@ const PROTECTING: [&str; 15] = [
     "forward-auth",
 ];
 
+/// Plugins that have a counterpart, and say nothing of who may call.
+const INDIFFERENT: [&str; 10] = [
+    "cors",
+    "rate-limiting",
+    "request-size-limiting",
+    "request-transformer",
+    "response-transformer",
+    "proxy-cache",
+    "file-log",
+    "stdout-log",
+    "prometheus",
+    "correlation-id",
+];
+/// Kong's own plugins without a counterpart that keep nobody out.
+const HARMLESS: [&str; 12] = [
+    "acme",
+    "app-dynamics",
+    "degraphql",
+    "request-transformer-advanced",
+    "response-transformer-advanced",
+    "route-by-header",
+    "route-transformer-advanced",
+    "session",
+    "tls-handshake-modifier",
+    "tls-metadata-headers",
+    "websocket-size-limit",
+    "websocket-validator",
+];
+/// Phases of functions that have the answer before them.
+const LATE: [&str; 3] = ["header_filter", "body_filter", "log"];
+
 /// What stands in the place of a plugin that protects.
 pub(super) fn mark(plugin: &str) -> Option<Value> {
     PROTECTING.contains(&plugin).then(|| json!({CLOSED: plugin}))
+}
+
+/// What stands in the place of a plugin that nobody knows here: it may keep out whom it likes.
+pub(super) fn mark_of_unknown(plugin: &str, config: &Fields) -> Option<Value> {
+    let is_empty = |code: &Value| code.is_null() || code.as_array().is_some_and(Vec::is_empty);
+    let is_late = matches!(plugin, "pre-function" | "post-function")
+        && config.iter().all(|(phase, code)| LATE.contains(&phase.as_str()) || is_empty(code));
+    (!is_late && !HARMLESS.contains(&plugin)).then(|| json!({CLOSED: plugin}))
+}
+
+/// What stands in the place of a plugin that may keep out some callers of a place, as `shown` says.
+pub(super) fn mark_of_some(plugin: &str, shown: &str) -> Option<Value> {
+    let is_open = INDIFFERENT.contains(&plugin) || HARMLESS.contains(&plugin);
+    if is_open { None } else { Some(json!({CLOSED: shown})) }
+}
+
+/// Whether it stands in the place of a plugin that protects.
+pub(super) fn is_mark(policy: &Value) -> bool {
+    policy.get(CLOSED).is_some()
+}
+
+/// What ends every call of a consumer, or of all, is no route's answer: who it is for is kept out.
+pub(super) fn ended(policy: Value) -> Value {
+    if policy.get("request-termination").is_some() { json!({CLOSED: "request-termination"}) } else { policy }
 }
 
 /// Takes the marks out of a list of policies.

@@ -74,9 +74,17 @@ impl Import {
             Some(Value::Object(mut of)) => text(&mut of, "name").or_else(|| text(&mut of, "username")),
             _ => None,
         };
-        let (service, route, consumer) =
-            (named(&mut plugin, "service"), named(&mut plugin, "route"), named(&mut plugin, "consumer"));
-        let Some(policy) = self.plugin(at, plugin) else { return };
+        let (service, route) = (named(&mut plugin, "service"), named(&mut plugin, "route"));
+        let is_placed = service.is_some() || route.is_some();
+        // Beside a service or a route, or without a name, it stays: then it is for some callers of a place alone.
+        let consumer = if is_placed { None } else { named(&mut plugin.clone(), "consumer") };
+        if consumer.is_some() {
+            plugin.remove("consumer");
+        }
+        let Some(mut policy) = self.plugin(at, plugin) else { return };
+        if !is_placed {
+            policy = closing::ended(policy);
+        }
         let mut places: Vec<&mut Fields> = Vec::new();
         match (&service, &route, &consumer) {
             (None, None, None) => return self.globals.push(policy),
@@ -111,6 +119,11 @@ impl Import {
         if plugin.remove("enabled") == Some(Value::Bool(false)) {
             return None;
         }
+        for key in ["consumer", "consumer_group"] {
+            if let Some(of) = plugin.remove(key).filter(|of| !of.is_null()) {
+                return self.of_some(at, &name, key, &of);
+            }
+        }
         let mut config = match plugin.remove("config") {
             Some(Value::Object(config)) => config,
             _ => Fields::new(),
@@ -120,7 +133,13 @@ impl Import {
             if let Some(mark) = closing::mark(&name) {
                 return Some(mark);
             }
-            match elsewhere(&name) {
+            let remedy = elsewhere(&name);
+            if remedy.is_none()
+                && let Some(mark) = closing::mark_of_unknown(&name, &config)
+            {
+                return Some(mark);
+            }
+            match remedy {
                 Some(remedy) => self.note(at, format_args!("`{name}` is not taken over: {remedy}")),
                 None => self.note(at, format_args!("`{name}` has no counterpart")),
             }
@@ -131,6 +150,60 @@ impl Import {
         match made {
             Made::Policy(policy) => Some(policy),
             Made::Nothing | Made::Unknown => None,
+        }
+    }
+
+    /// A plugin that is for some callers of a place alone, while policies of a place are for all of its callers.
+    fn of_some(&mut self, at: &str, name: &str, key: &str, of: &Value) -> Option<Value> {
+        let names = [of.as_str(), of["username"].as_str(), of["name"].as_str(), of["id"].as_str()];
+        let of = names.into_iter().flatten().next().unwrap_or("?");
+        let mark = match elsewhere(name) {
+            Some(_) => None,
+            None => closing::mark_of_some(name, &format!("{name}, {key}: {of}")),
+        };
+        match &mark {
+            Some(_) if name == "request-termination" => self.note(
+                at,
+                format_args!(
+                    "where `{of}` stands for those who show no credentials, `anyOf` of the ways to sign in, without \
+                     `anonymous`, refuses them"
+                ),
+            ),
+            Some(_) => {}
+            None => self.note(
+                at,
+                format_args!(
+                    "`{name}` for `{key}: {of}` alone is left out: policies of a route are for all who call it, those \
+                     of a consumer for all that it calls"
+                ),
+            ),
+        }
+        mark
+    }
+
+    /// Kong's cache has the consumer in its key; behind credentials ours keeps only what is told apart so.
+    pub(super) fn caches_by_consumer(&mut self) {
+        let signs_in = |policy: &Value| policy.get("keyAuth").or_else(|| policy.get("basicAuth")).is_some();
+        let by_consumer = |policy: &mut Value| {
+            if let Some(cache) = policy.get_mut("cache") {
+                cache["key"] = json!({"consumer": true});
+            }
+        };
+        let is_everywhere = self.globals.iter().any(signs_in);
+        let mut is_somewhere = is_everywhere;
+        for route in &mut self.routes {
+            let Some(all) = route.fields.get_mut("policies").and_then(Value::as_array_mut) else { continue };
+            if is_everywhere || all.iter().any(signs_in) {
+                is_somewhere = true;
+                all.iter_mut().for_each(by_consumer);
+            }
+        }
+        if is_somewhere {
+            self.globals.iter_mut().for_each(by_consumer);
+        }
+        for consumer in &mut self.consumers {
+            let all = consumer.get_mut("policies").and_then(Value::as_array_mut);
+            all.into_iter().flatten().for_each(by_consumer);
         }
     }
 

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::super::leftovers;
-use super::{Fields, Import, Route, Service, defaults, idle, list, name_of, number, text, texts};
+use super::{Fields, Import, Route, Service, closing, defaults, idle, list, name_of, text, texts};
+
+/// What routes speak that know no requests.
+const STREAMS: [&str; 4] = ["tcp", "tls", "udp", "tls_passthrough"];
 
 impl Import {
     /// A route of a service, which is `of` or named in it.
@@ -33,6 +36,14 @@ impl Import {
                 ),
             );
         }
+        let protocols = texts(&mut fields, "protocols");
+        let is_stream = |protocol: &String| STREAMS.contains(&protocol.as_str());
+        if protocols.iter().any(is_stream) || fields.get("destinations").is_some_and(|all| !all.is_null()) {
+            return self.note(
+                at,
+                format_args!("`{title}` is no route for HTTP; left out: write it under `streamRoutes`"),
+            );
+        }
         let mut route = Fields::new();
         route.insert("name".to_owned(), json!(self.free_name(&name_of(&title))));
         let hosts = texts(&mut fields, "hosts");
@@ -43,14 +54,14 @@ impl Import {
         if !matches.is_empty() {
             route.insert("match".to_owned(), json!(matches));
         }
-        if let Some(priority) = number(&mut fields, "regex_priority").filter(|priority| *priority > 0) {
-            route.insert("priority".to_owned(), json!(priority.min(1000)));
-        }
+        let regex_priority = fields.remove("regex_priority").as_ref().and_then(Value::as_i64).unwrap_or(0);
         let mut policies = service.policies.clone();
         let own = self.policies(at, &mut fields);
         // A plugin of a route stands in the place of the service's.
         let kind = |policy: &Value| policy.as_object().and_then(|one| one.keys().next().cloned());
-        policies.retain(|policy| !own.iter().any(|other| kind(other) == kind(policy)));
+        let replaces =
+            |other: &Value, one: &Value| kind(other) == kind(one) && (!closing::is_mark(one) || other == one);
+        policies.retain(|policy| !own.iter().any(|other| replaces(other, policy)));
         policies.extend(own);
         let is_stripped = fields.remove("strip_path").and_then(|strip| strip.as_bool()).unwrap_or(true);
         let has_paths = matches.iter().any(|one| one.get("path").is_some());
@@ -67,7 +78,6 @@ impl Import {
         if fields.remove("preserve_host") != Some(Value::Bool(true)) && upstream.is_some() {
             route.insert("hostHeader".to_owned(), json!("upstream"));
         }
-        let protocols = texts(&mut fields, "protocols");
         if !protocols.is_empty()
             && protocols.iter().all(|protocol| matches!(protocol.as_str(), "https" | "grpcs"))
         {
@@ -85,7 +95,7 @@ impl Import {
             route.insert("policies".to_owned(), policies.into());
         }
         leftovers(&fields.into(), at, &mut self.notes);
-        self.routes.push(Route { fields: route, service: name, upstream });
+        self.routes.push(Route { fields: route, service: name, upstream, regex_priority });
     }
 
     fn free_name(&self, name: &str) -> String {

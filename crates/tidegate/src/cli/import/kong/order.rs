@@ -1,0 +1,140 @@
+//! Kong's order of routes, as priorities.
+//!
+//! Kong's counts what a route names before it looks at paths, and has regular expressions before prefixes. Ours has
+//! the more exact path first, so that a route which Kong keeps for few may lose its calls to an open one.
+
+use serde_json::{Value, json};
+
+use super::{Import, Route};
+
+/// Where Kong has a path of a route, as `get_priority` of its `kong/router/transform.lua` counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Level {
+    /// Of methods, hosts, headers, SNIs and paths, how many are named.
+    points: usize,
+    is_plain_host: bool,
+    headers: usize,
+    is_regex: bool,
+    regex_priority: i64,
+    length: usize,
+}
+
+impl Level {
+    /// The place of an entry of `match`. Lengths of prefixes are our own order, too, but for the hosts, which are looked at
+    /// before them here.
+    fn of(route: &Route, entry: &Value, is_by_length: bool) -> Self {
+        let count = |key: &str| entry.get(key).and_then(Value::as_array).map_or(0, Vec::len);
+        let has_hosts = route.fields.contains_key("hosts");
+        let path = entry.get("path");
+        let is_regex = path.is_some_and(|path| path.get("regex").is_some());
+        let length = path.and_then(|path| path.get("prefix")?.as_str()).map_or(0, str::len);
+        let named = [count("methods") > 0, has_hosts, count("headers") > 0, count("sni") > 0, path.is_some()];
+        Self {
+            points: named.into_iter().filter(|is_named| *is_named).count(),
+            is_plain_host: has_hosts && !has_wildcard(route),
+            headers: count("headers"),
+            is_regex,
+            regex_priority: if is_regex { route.regex_priority } else { 0 },
+            length: if is_by_length { length } else { length.min(1) },
+        }
+    }
+}
+
+fn has_wildcard(route: &Route) -> bool {
+    let hosts = route.fields.get("hosts").and_then(Value::as_array);
+    hosts.into_iter().flatten().filter_map(Value::as_str).any(|host| host.contains('*'))
+}
+
+/// What a route matches, one for each path.
+fn entries(route: &Route) -> Vec<Value> {
+    let all = route.fields.get("match").and_then(Value::as_array);
+    all.cloned().unwrap_or_else(|| vec![Value::Null])
+}
+
+/// The entries of a route that stand at one place.
+struct Part {
+    level: Level,
+    entries: Vec<Value>,
+}
+
+/// Puts entries of one place together.
+fn parts(entries: Vec<Value>, levels: &[Level]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (entry, level) in entries.into_iter().zip(levels) {
+        match parts.iter_mut().find(|part| part.level == *level) {
+            Some(part) => part.entries.push(entry),
+            None => parts.push(Part { level: *level, entries: vec![entry] }),
+        }
+    }
+    parts
+}
+
+impl Import {
+    /// Writes priorities where our own order is another than Kong's. A route whose paths have routes of others between
+    /// them becomes several.
+    pub(super) fn ordered(&mut self) {
+        let is_by_length = self.routes.iter().any(has_wildcard);
+        let level = |route: &Route| -> Vec<Level> {
+            entries(route).iter().map(|entry| Level::of(route, entry, is_by_length)).collect()
+        };
+        let levels: Vec<Vec<Level>> = self.routes.iter().map(level).collect();
+        let mut ranks: Vec<Level> = levels.iter().flatten().copied().collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        if ranks.len() < 2 {
+            return;
+        }
+        self.note("routes", "each `priority` keeps Kong's order, which looks at paths last");
+        let mut names: Vec<Value> = self.routes.iter().map(|route| route.fields["name"].clone()).collect();
+        for (index, route) in std::mem::take(&mut self.routes).into_iter().enumerate() {
+            let Some(own) = levels.get(index) else { continue };
+            let (Some(low), Some(high)) = (own.iter().min(), own.iter().max()) else { continue };
+            let mut others = levels.iter().enumerate().filter(|(other, _)| *other != index);
+            let is_met = others.any(|(_, all)| all.iter().any(|level| (low..=high).contains(&level)));
+            if low == high || !is_met {
+                self.ranked(route, *high, &ranks);
+                continue;
+            }
+            let parts = parts(entries(&route), own);
+            let title = route.fields["name"].as_str().unwrap_or_default().to_owned();
+            self.note(
+                "routes",
+                format_args!(
+                    "`{title}` is written as {} routes, for Kong has others between its paths: each counts for itself \
+                     in `rateLimit`",
+                    parts.len()
+                ),
+            );
+            for (number, part) in parts.into_iter().enumerate() {
+                let mut one = route.clone();
+                one.fields.insert("match".to_owned(), part.entries.into());
+                if number > 0 {
+                    let name = free(&title, &names);
+                    names.push(name.clone());
+                    one.fields.insert("name".to_owned(), name);
+                }
+                self.ranked(one, part.level, &ranks);
+            }
+        }
+    }
+
+    fn ranked(&mut self, mut route: Route, level: Level, ranks: &[Level]) {
+        let rank = ranks.iter().take_while(|other| **other < level).count();
+        if rank > 0 {
+            route.fields.insert("priority".to_owned(), json!(rank));
+        }
+        self.routes.push(route);
+    }
+}
+
+/// A name that no route has yet.
+fn free(title: &str, names: &[Value]) -> Value {
+    let mut number = 2;
+    loop {
+        let name = json!(format!("{title}-{number}"));
+        if !names.contains(&name) {
+            return name;
+        }
+        number += 1;
+    }
+}
