@@ -190,6 +190,13 @@ impl<'a> Import<'a> {
             return;
         }
         if let Some(only) = location.inside().iter().find(|one| one.name == "limit_except") {
+            // The other methods would go to a wider location.
+            let refused = Handled {
+                keys: Map::from_iter([("respond".to_owned(), json!({"status": 403}))]),
+                policies: Vec::new(),
+            };
+            let refused_name = format!("{title}-{}-refused", words::name(name));
+            self.placed(&refused_name, how.clone(), rank, refused, Vec::new(), faces);
             self.only(only, &mut how);
         }
         let mut handled = self.handled(&scope, location, prefix, is_exact);
@@ -210,7 +217,7 @@ impl<'a> Import<'a> {
         let refuses = only.inside().iter().any(|one| one.name == "deny" && one.arg(0) == "all");
         let is_plain = only.inside().len() == 1 && refuses;
         if !is_plain {
-            return self.note(only, "no counterpart: methods that some may use");
+            self.note(only, "CLOSED for the other methods, for who may use them is not taken over");
         }
         only.take();
         let mut methods = only.args.clone();
