@@ -152,7 +152,7 @@ impl<'a> Scope<'a> {
 /// What has been made so far.
 pub(super) struct Import<'a> {
     file: &'a Path,
-    listeners: Vec<Listener>,
+    listeners: Vec<Listener<'a>>,
     upstreams: Vec<Value>,
     routes: Vec<Value>,
     policies: Vec<Value>,
@@ -163,6 +163,10 @@ pub(super) struct Import<'a> {
     shares: BTreeMap<String, Vec<(String, f64)>>,
     /// Some location goes before others whatever its length, so that routes need priorities.
     has_levels: bool,
+    /// Servers that want a certificate of their clients, which their listener does not ask for.
+    unasked: Vec<&'a Directive>,
+    /// The server whose routes are made is one of these.
+    is_unasked: bool,
     notes: Vec<String>,
 }
 
@@ -180,6 +184,8 @@ pub(super) fn import(file: &Path) -> Result<Imported, String> {
         zones: BTreeMap::new(),
         shares: BTreeMap::new(),
         has_levels: false,
+        unasked: Vec::new(),
+        is_unasked: false,
         notes: reader.notes,
     };
     // A file of a folder such as `sites-enabled` has its servers without `http` around them.

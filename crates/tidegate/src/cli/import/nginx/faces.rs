@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 
 use super::{Import, Scope, syntax::Directive, words};
 
+/// How a listener asks that wants a certificate of every client.
+const REQUIRED: &str = "required";
+
 /// A socket that servers share.
-pub(super) struct Listener {
+pub(super) struct Listener<'a> {
     name: String,
     address: String,
     is_tls: bool,
@@ -13,6 +16,8 @@ pub(super) struct Listener {
     limits: Value,
     has_http3: bool,
     has_proxy: bool,
+    /// What each server on it asks of clients' certificates.
+    asked: Vec<(&'a Directive, Option<Value>)>,
 }
 
 /// Names of a server that weigh the same, on the listeners where they do.
@@ -27,7 +32,7 @@ pub(super) struct Face {
     pub(super) rank: i64,
 }
 
-impl Listener {
+impl Listener<'_> {
     pub(super) fn written(&self) -> Value {
         let mut listener = json!({"name": self.name, "address": self.address});
         if self.is_tls {
@@ -64,8 +69,8 @@ pub(super) fn listeners<'a>(
     import: &mut Import<'a>,
     scope: &Scope<'a>,
     servers: &[&'a Directive],
-) -> Vec<Listener> {
-    let mut all: Vec<Listener> = Vec::new();
+) -> Vec<Listener<'a>> {
+    let mut all: Vec<Listener<'a>> = Vec::new();
     for server in servers {
         let scope = scope.with(server.inside());
         for one in server.inside().iter().filter(|one| one.name == "listen") {
@@ -85,9 +90,12 @@ pub(super) fn listeners<'a>(
                     limits: limits(&scope),
                     has_http3: false,
                     has_proxy: false,
+                    asked: Vec::new(),
                 });
                 all.len() - 1
             });
+            let asked = (*server, asks(import, &scope));
+            all[place].asked.push(asked);
             all[place].has_http3 |= is_quic;
             all[place].has_proxy |= has(listen, "proxy_protocol");
             if has(listen, "ssl") || is_quic || scope.is_on("ssl") {
@@ -99,6 +107,9 @@ pub(super) fn listeners<'a>(
     let names: Vec<String> = all.iter().map(|one| named(one, &all)).collect();
     for (listener, name) in all.iter_mut().zip(names) {
         listener.name = name;
+        if listener.is_tls {
+            clients(import, listener);
+        }
         let is_bare = listener.tls["certificates"].as_array().is_none_or(Vec::is_empty);
         if listener.is_tls && is_bare {
             import.notes.push(format!(
@@ -110,7 +121,7 @@ pub(super) fn listeners<'a>(
     all
 }
 
-fn named(listener: &Listener, all: &[Listener]) -> String {
+fn named(listener: &Listener<'_>, all: &[Listener<'_>]) -> String {
     let name = match listener.address.rsplit_once(':') {
         _ if listener.address.starts_with("unix:") => words::name(&listener.address),
         Some((_, port)) => format!("{}-{port}", if listener.is_tls { "https" } else { "http" }),
@@ -137,16 +148,45 @@ fn certificates<'a>(import: &mut Import<'a>, scope: &Scope<'a>, tls: &mut Value)
             tls["minVersion"] = json!("1.3");
         }
     }
+}
+
+/// What a server asks of clients' certificates.
+fn asks<'a>(import: &Import<'a>, scope: &Scope<'a>) -> Option<Value> {
     let mode = match scope.arg("ssl_verify_client") {
-        Some("on") => "required",
+        Some("on") => REQUIRED,
         Some("optional") => "optional",
-        _ => return,
+        _ => return None,
     };
+    let mut asked = json!({"mode": mode});
     if let Some(authority) = scope.arg("ssl_client_certificate") {
-        tls["clientAuth"] = json!({"mode": mode, "caFile": import.path(authority)});
+        asked["caFile"] = json!(import.path(authority));
         if let Some(list) = scope.arg("ssl_crl") {
-            tls["clientAuth"]["crlFiles"] = json!([import.path(list)]);
+            asked["crlFiles"] = json!([import.path(list)]);
         }
+    }
+    Some(asked)
+}
+
+/// A listener asks all its clients the same, before it is known which server they want. Where its servers do not, those that
+/// want a certificate are closed, and the others stay as they are.
+fn clients<'a>(import: &mut Import<'a>, listener: &mut Listener<'a>) {
+    let has_authority = |asked: &&Value| asked.get("caFile").is_some();
+    let first = listener.asked.first().and_then(|(_, asked)| asked.as_ref());
+    let is_one = listener.asked.iter().all(|(_, asked)| asked.as_ref() == first);
+    let chosen = if is_one {
+        first.filter(has_authority)
+    } else {
+        let all = listener.asked.iter().filter_map(|(_, asked)| asked.as_ref());
+        all.filter(has_authority).find(|asked| asked["mode"] != REQUIRED)
+    };
+    for (server, asked) in &listener.asked {
+        let wants = asked.as_ref().is_some_and(|asked| asked["mode"] == REQUIRED);
+        if wants && asked.as_ref() != chosen {
+            import.unasked.push(*server);
+        }
+    }
+    if let Some(chosen) = chosen.cloned() {
+        listener.tls["clientAuth"] = chosen;
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     Import, Scope,
     faces::Face,
     handlers::{Handled, redirect},
+    policies::nobody,
     syntax::Directive,
     words,
 };
@@ -66,6 +67,7 @@ impl<'a> Import<'a> {
         let title = title.map(|one| words::name(one.arg(0))).filter(|name| name != "unnamed");
         let title = title.unwrap_or_else(|| "server".to_owned());
         self.secured(server);
+        self.is_unasked = self.unasked.iter().any(|one| std::ptr::eq(*one, server));
         if let Some(answer) = server.inside().iter().find(|one| one.name == "return") {
             // It answers all, whatever locations there are.
             answer.seen.set(true);
@@ -248,7 +250,8 @@ impl<'a> Import<'a> {
         }
         let how = Map::from_iter([("path".to_owned(), json!({"regex": regex}))]);
         let handled = Handled { keys: Map::from_iter([("redirect".to_owned(), made)]), policies: Vec::new() };
-        self.placed(&format!("{title}-moved"), how, 5, handled, Vec::new(), faces);
+        let policies = if self.is_unasked { vec![nobody()] } else { Vec::new() };
+        self.placed(&format!("{title}-moved"), how, 5, handled, policies, faces);
     }
 
     /// Writes a route for each face of its server.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Import, Scope, syntax::Directive, words};
 
 /// Who lets nobody in, until somebody has looked at it.
-fn nobody() -> Value {
+pub(super) fn nobody() -> Value {
     json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
 }
 
@@ -127,6 +127,9 @@ impl<'a> Import<'a> {
         if let Some(realm) = scope.one("auth_basic").filter(|one| one.arg(0) != "off") {
             scope.one("auth_basic_user_file");
             closed.push(realm.name.clone());
+        }
+        if self.is_unasked {
+            closed.push("ssl_verify_client on".to_owned());
         }
         for name in guards(scope) {
             if scope.one(name).is_some_and(|one| one.arg(0) != "off") {
