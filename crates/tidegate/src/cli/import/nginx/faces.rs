@@ -20,6 +20,9 @@ pub(super) struct Listener<'a> {
     asked: Vec<(&'a Directive, Option<Value>)>,
 }
 
+/// A name of a server, with the directive that says it.
+type Name<'a> = (&'a Directive, &'a str);
+
 /// Names of a server that weigh the same, on the listeners where they do.
 #[derive(Clone, Debug)]
 pub(super) struct Face {
@@ -243,17 +246,76 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
     if !default.is_empty() {
         faces.push(Face { hosts: Vec::new(), listeners: default, when: None, rank: 0 });
     }
-    let names: Vec<&Directive> = server.inside().iter().filter(|one| one.name == "server_name").collect();
+    let names: Vec<&'a Directive> = server.inside().iter().filter(|one| one.name == "server_name").collect();
     for one in &names {
         one.seen.set(true);
     }
     if others.is_empty() {
         return faces;
     }
-    let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    // A name that an earlier server has is that one's, listener by listener.
+    let mut left: Vec<(Vec<String>, Vec<Name<'a>>)> = Vec::new();
     for (directive, name) in
         names.iter().flat_map(|one| one.args.iter().map(move |name| (*one, name.as_str())))
     {
+        let taken = taken(import, server, servers, name);
+        let free: Vec<String> = others.iter().filter(|one| !taken.contains(one)).cloned().collect();
+        if free.len() < others.len() {
+            import.note(
+                directive,
+                format_args!(
+                    "`{name}` is an earlier server's on `{}`: left out there, as nginx does",
+                    taken.join("`, `")
+                ),
+            );
+        }
+        match left.iter_mut().find(|(listeners, _)| *listeners == free) {
+            Some((_, all)) => all.push((directive, name)),
+            None => left.push((free, vec![(directive, name)])),
+        }
+    }
+    for (listeners, names) in left.into_iter().filter(|(listeners, _)| !listeners.is_empty()) {
+        faces.extend(of_names(import, &listeners, &names));
+    }
+    faces
+}
+
+/// What a name stands for: `.a.test` is two.
+fn parts(name: &str) -> Vec<String> {
+    let name = name.to_ascii_lowercase();
+    match name.strip_prefix('.') {
+        Some(bare) => vec![bare.to_owned(), format!("*{name}")],
+        None => vec![name],
+    }
+}
+
+/// The listeners of a server on which an earlier one has a name already.
+fn taken(import: &Import<'_>, server: &Directive, servers: &[&Directive], name: &str) -> Vec<String> {
+    let wanted = parts(name);
+    let own = listens(server);
+    let mut all = Vec::new();
+    if matches!(name, "" | "_") {
+        return all;
+    }
+    for earlier in servers.iter().take_while(|one| !std::ptr::eq(**one, server)) {
+        let mut names = earlier.inside().iter().filter(|one| one.name == "server_name");
+        let has_it = names
+            .any(|one| one.args.iter().flat_map(|other| parts(other)).any(|other| wanted.contains(&other)));
+        let shared = listens(earlier).into_iter().filter(|(_, one)| own.iter().any(|(_, two)| one == two));
+        for (_, address) in shared.filter(|_| has_it) {
+            let listener = import.listeners.iter().find(|known| known.address == address);
+            all.extend(listener.map(|listener| listener.name.clone()));
+        }
+    }
+    all.dedup();
+    all
+}
+
+/// The faces of names on some listeners: those that weigh the same together.
+fn of_names<'a>(import: &mut Import<'a>, listeners: &[String], names: &[Name<'a>]) -> Vec<Face> {
+    let mut faces = Vec::new();
+    let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    for &(directive, name) in names {
         match name {
             "" | "_" => {}
             _ if name.starts_with('~') => match words::whole(&name[1..], true) {
@@ -278,7 +340,7 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
             },
         }
     }
-    let face = |hosts, when, rank| Face { hosts, listeners: others.clone(), when, rank };
+    let face = |hosts, when, rank| Face { hosts, listeners: listeners.to_vec(), when, rank };
     if import.has_levels {
         faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 30)));
         faces.extend(Some(wildcards).filter(|all| !all.is_empty()).map(|all| face(all, None, 20)));
