@@ -275,6 +275,7 @@ server {
     server_name a.test;
     location /read { limit_except GET { deny all; } proxy_pass http://shop; }
     location /admin { deny all; proxy_pass http://shop; }
+    location /administration { proxy_pass http://shop; }
     location /broken/ { rewrite ^/broken/(.*)$ /x/$1 break; proxy_pass http://shop; }
     location / { proxy_pass http://shop; }
 }
@@ -324,6 +325,11 @@ fn what_nginx_refuses_beside_what_is_open_is_refused_here() {
         ("DELETE /read", "a.test", 403, 403),
         ("POST /x", "a.test", 200, 200),
         ("GET /admin/x", "a.test", 403, 403),
+        ("GET /adminx", "a.test", 403, 403),
+        ("GET /admin.old/x", "a.test", 403, 403),
+        ("GET /administration/x", "a.test", 200, 200),
+        ("GET /adm", "a.test", 200, 200),
+        ("GET /readx", "a.test", 200, 403),
         ("GET /broken/x", "a.test", 200, 200),
         ("GET /x", "twice.test", 403, 403),
         ("GET /x", "other.test", 200, 200),
@@ -341,8 +347,13 @@ fn what_nginx_refuses_beside_what_is_open_is_refused_here() {
     let [wanted, got] = [theirs, own].map(|address| asked(address, head, b"").text());
     assert_eq!(got, wanted, "the first server of the name answers\n{ours}");
     for (file, line, told) in [
-        ("a", 17, "`server_name`: `A.test` is an earlier server's on"),
-        ("a", 17, "`server_name`: `.twice.test` is an earlier server's on"),
+        (
+            "a",
+            6,
+            "`location`: it takes `/admin` and what is below it; `/adminx`, which it takes in nginx, is CLOSED",
+        ),
+        ("a", 18, "`server_name`: `A.test` is an earlier server's on"),
+        ("a", 18, "`server_name`: `.twice.test` is an earlier server's on"),
         ("b", 5, "`rewrite`: no counterpart: nginx looks for another location then"),
         ("b", 6, "`rewrite`: no counterpart: nginx looks for another location then"),
         ("b", 7, "`limit_except`: CLOSED for the other methods"),

@@ -35,7 +35,7 @@ const SETTINGS: [&str; 8] = [
 ];
 
 /// Whether a directive guards and is none of those that become a policy: a module that nobody knows here may be one.
-fn is_guard(name: &str) -> bool {
+pub(super) fn is_guard(name: &str) -> bool {
     let is_script = ["access_by_lua", "rewrite_by_lua", "server_rewrite_by_lua"]
         .iter()
         .any(|phase| name.starts_with(phase));
