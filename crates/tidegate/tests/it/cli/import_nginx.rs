@@ -289,6 +289,11 @@ server {
     server_name other.test A.test .twice.test;
     location / { return 200 "the second"; }
 }
+server {
+    listen 127.0.0.1:PORT;
+    server_name *.test;
+    location / { return 200 "any other"; }
+}
 "#;
 
 /// Where what is imported refuses more than nginx does.
@@ -333,6 +338,7 @@ fn what_nginx_refuses_beside_what_is_open_is_refused_here() {
         ("GET /broken/x", "a.test", 200, 200),
         ("GET /x", "twice.test", 403, 403),
         ("GET /x", "other.test", 200, 200),
+        ("GET /admin", "new.test", 200, 200),
         ("GET /last/secret", "away.test", 403, 501),
         ("GET /bare/secret", "away.test", 403, 501),
         ("GET /office/x", "away.test", 200, 200),

@@ -242,6 +242,18 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
             list.push(listener.name.clone());
         }
     }
+    // The default server's names need no `hosts`, unless a wider name of another server would take them.
+    for (_, address) in listens(server) {
+        let listener = import.listeners.iter().find(|known| known.address == address);
+        let is_covered = servers.iter().any(|other| {
+            !std::ptr::eq(*other, server)
+                && listens(other).iter().any(|(_, one)| *one == address)
+                && names_of(other).any(|wide| names_of(server).any(|name| covers(wide, name)))
+        });
+        if let Some(listener) = listener.filter(|one| is_covered && !others.contains(&one.name)) {
+            others.push(listener.name.clone());
+        }
+    }
     let mut faces = Vec::new();
     if !default.is_empty() {
         faces.push(Face { hosts: Vec::new(), listeners: default, when: None, rank: 0 });
@@ -280,6 +292,25 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
     faces
 }
 
+/// The names of a server.
+fn names_of(server: &Directive) -> impl Iterator<Item = &str> {
+    let all = server.inside().iter().filter(|one| one.name == "server_name");
+    all.flat_map(|one| one.args.iter().map(String::as_str))
+}
+
+/// Whether a name with a wildcard or a regular expression takes another one.
+fn covers(wide: &str, name: &str) -> bool {
+    if let Some(pattern) = wide.strip_prefix('~') {
+        let regex = words::whole(pattern, true).map(|whole| regex::Regex::new(&format!("^{whole}$")));
+        return matches!(regex, Some(Ok(regex)) if regex.is_match(name));
+    }
+    if let Some(start) = wide.strip_suffix('*') {
+        return name.starts_with(start);
+    }
+    let end = wide.strip_prefix('*').unwrap_or(wide);
+    end.starts_with('.') && name.len() > end.len() && name.ends_with(end)
+}
+
 /// What a name stands for: `.a.test` is two.
 fn parts(name: &str) -> Vec<String> {
     let name = name.to_ascii_lowercase();
@@ -298,9 +329,7 @@ fn taken(import: &Import<'_>, server: &Directive, servers: &[&Directive], name: 
         return all;
     }
     for earlier in servers.iter().take_while(|one| !std::ptr::eq(**one, server)) {
-        let mut names = earlier.inside().iter().filter(|one| one.name == "server_name");
-        let has_it = names
-            .any(|one| one.args.iter().flat_map(|other| parts(other)).any(|other| wanted.contains(&other)));
+        let has_it = names_of(earlier).flat_map(parts).any(|other| wanted.contains(&other));
         let shared = listens(earlier).into_iter().filter(|(_, one)| own.iter().any(|(_, two)| one == two));
         for (_, address) in shared.filter(|_| has_it) {
             let listener = import.listeners.iter().find(|known| known.address == address);
