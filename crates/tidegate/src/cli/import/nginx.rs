@@ -152,7 +152,7 @@ impl<'a> Scope<'a> {
 /// What has been made so far.
 pub(super) struct Import<'a> {
     file: &'a Path,
-    listeners: Vec<Listener>,
+    listeners: Vec<Listener<'a>>,
     upstreams: Vec<Value>,
     routes: Vec<Value>,
     policies: Vec<Value>,
@@ -163,6 +163,12 @@ pub(super) struct Import<'a> {
     shares: BTreeMap<String, Vec<(String, f64)>>,
     /// Some location goes before others whatever its length, so that routes need priorities.
     has_levels: bool,
+    /// Some prefix that refuses ends within a segment, so that priorities hold lengths as well.
+    has_lengths: bool,
+    /// Servers that want a certificate of their clients, which their listener does not ask for.
+    unasked: Vec<&'a Directive>,
+    /// The server whose routes are made is one of these.
+    is_unasked: bool,
     notes: Vec<String>,
 }
 
@@ -180,6 +186,9 @@ pub(super) fn import(file: &Path) -> Result<Imported, String> {
         zones: BTreeMap::new(),
         shares: BTreeMap::new(),
         has_levels: false,
+        has_lengths: false,
+        unasked: Vec::new(),
+        is_unasked: false,
         notes: reader.notes,
     };
     // A file of a folder such as `sites-enabled` has its servers without `http` around them.
@@ -223,7 +232,9 @@ impl<'a> Import<'a> {
         for server in servers {
             server.seen.set(true);
         }
-        self.has_levels = servers.iter().any(|server| locations::has_levels(server.inside()));
+        self.has_lengths = servers.iter().any(|server| locations::has_refusing(server.inside()));
+        self.has_levels =
+            self.has_lengths || servers.iter().any(|server| locations::has_levels(server.inside()));
         self.listeners = faces::listeners(self, scope, servers);
         let faces: Vec<Vec<Face>> = servers.iter().map(|server| faces::of(self, server, servers)).collect();
         for (server, faces) in servers.iter().zip(&faces) {

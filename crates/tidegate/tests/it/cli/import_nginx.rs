@@ -268,6 +268,211 @@ fn what_nginx_did_is_done_here() {
     assert!(wrong.is_empty(), "{}\n\n{ours}\n\n{report}", wrong.join("\n"));
 }
 
+/// What guards in ways that are easily lost: each beside a wider or another place that is open.
+const GUARDED: &str = r#"
+server {
+    listen 127.0.0.1:PORT;
+    server_name a.test;
+    location /read { limit_except GET { deny all; } proxy_pass http://shop; }
+    location /admin { deny all; proxy_pass http://shop; }
+    location /administration { proxy_pass http://shop; }
+    location /broken/ { rewrite ^/broken/(.*)$ /x/$1 break; proxy_pass http://shop; }
+    location / { proxy_pass http://shop; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name twice.test;
+    location / { deny all; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name other.test A.test .twice.test;
+    location / { return 200 "the second"; }
+}
+server {
+    listen 127.0.0.1:PORT;
+    server_name *.test;
+    location / { return 200 "any other"; }
+}
+"#;
+
+/// Where what is imported refuses more than nginx does.
+const AWAY: &str = r#"
+server {
+    listen 127.0.0.1:PORT;
+    server_name away.test;
+    location /last { rewrite ^/last/(.*)$ /admin/$1 last; proxy_pass http://shop; }
+    location /bare { rewrite ^/bare/(.*)$ /admin/$1; proxy_pass http://shop; }
+    location /office { limit_except GET { allow 10.0.0.0/8; deny all; } proxy_pass http://shop; }
+    location /admin { deny all; proxy_pass http://shop; }
+    location / { proxy_pass http://shop; }
+}
+"#;
+
+#[test]
+fn what_nginx_refuses_beside_what_is_open_is_refused_here() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (upstream, port) = (echo(), free_port());
+    let files = [("nginx.conf", MAIN), ("sites/a.conf", GUARDED), ("sites/b.conf", AWAY)];
+    written(folder.path(), &upstream, port, &files);
+    let theirs: SocketAddr = format!("127.0.0.1:{port}").parse().expect("an address");
+    let _nginx = Nginx::start(folder.path(), theirs);
+    let (code, ours, report) =
+        run(&["import", "nginx", &folder.path().join("nginx.conf").display().to_string()]);
+    assert_eq!(code, 0, "{report}");
+    let own: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().expect("an address");
+    let ours = ours.replace(&theirs.to_string(), &own.to_string());
+    let _gateway = Gateway::from_text(&ours, own, |_| {});
+    // What nginx says, and what is said here: the same, or a refusal in the place of one.
+    for (line, host, wanted, here) in [
+        ("GET /read/x", "a.test", 200, 200),
+        ("POST /read/x", "a.test", 403, 403),
+        ("DELETE /read", "a.test", 403, 403),
+        ("POST /x", "a.test", 200, 200),
+        ("GET /admin/x", "a.test", 403, 403),
+        ("GET /adminx", "a.test", 403, 403),
+        ("GET /admin.old/x", "a.test", 403, 403),
+        ("GET /administration/x", "a.test", 200, 200),
+        ("GET /adm", "a.test", 200, 200),
+        ("GET /readx", "a.test", 200, 403),
+        ("GET /broken/x", "a.test", 200, 200),
+        ("GET /x", "twice.test", 403, 403),
+        ("GET /x", "other.test", 200, 200),
+        ("GET /admin", "new.test", 200, 200),
+        ("GET /last/secret", "away.test", 403, 501),
+        ("GET /bare/secret", "away.test", 403, 501),
+        ("GET /office/x", "away.test", 200, 200),
+        ("POST /office/x", "away.test", 403, 403),
+        ("POST /x", "away.test", 200, 200),
+    ] {
+        let head = format!("{line} HTTP/1.1\nhost: {host}\ncontent-length: 0");
+        let got = [theirs, own].map(|address| asked(address, &head, b"").status);
+        assert_eq!(got, [wanted, here], "{line} of {host}\n{ours}\n{report}");
+    }
+    let head = "GET /x HTTP/1.1\nhost: a.test";
+    let [wanted, got] = [theirs, own].map(|address| asked(address, head, b"").text());
+    assert_eq!(got, wanted, "the first server of the name answers\n{ours}");
+    for (file, line, told) in [
+        (
+            "a",
+            6,
+            "`location`: it takes `/admin` and what is below it; `/adminx`, which it takes in nginx, is CLOSED",
+        ),
+        ("a", 18, "`server_name`: `A.test` is an earlier server's on"),
+        ("a", 18, "`server_name`: `.twice.test` is an earlier server's on"),
+        ("b", 5, "`rewrite`: no counterpart: nginx looks for another location then"),
+        ("b", 6, "`rewrite`: no counterpart: nginx looks for another location then"),
+        ("b", 7, "`limit_except`: CLOSED for the other methods"),
+    ] {
+        assert!(report.contains(&format!("sites/{file}.conf:{line}: {told}")), "{line}: {told}\n{report}");
+    }
+    assert!(!report.contains("`other.test`"), "{report}");
+}
+
+/// Modules that nginx may not have here.
+const UNKNOWN: &str = r#"
+server {
+    listen 127.0.0.1:PORT;
+    auth_ldap_servers_size 2;
+    location /pam { auth_pam "who"; auth_pam_service_name nginx; proxy_pass http://shop; }
+    location /ldap { auth_ldap "who"; auth_ldap_servers ours; proxy_pass http://shop; }
+    location /gss { auth_gss on; proxy_pass http://shop; }
+    location /new { auth_that_nobody_knows yes; proxy_pass http://shop; }
+    location /js { js_access main.allow; proxy_pass http://shop; }
+    location /lua { rewrite_by_lua_block { ngx.exit(403) } proxy_pass http://shop; }
+    location /waf { modsecurity on; proxy_pass http://shop; }
+    location /naxsi { SecRulesEnabled; proxy_pass http://shop; }
+    location /off { auth_ldap off; modsecurity off; proxy_pass http://shop; }
+    location /script { js_content main.answer; }
+    location / { proxy_pass http://shop; }
+}
+"#;
+
+#[test]
+fn what_modules_guard_that_are_not_known_stays_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let upstream = echo();
+    written(folder.path(), &upstream, 20_001, &[("nginx.conf", MAIN), ("sites/a.conf", UNKNOWN)]);
+    let (code, ours, report) =
+        run(&["import", "nginx", &folder.path().join("nginx.conf").display().to_string()]);
+    assert_eq!(code, 0, "{report}");
+    let own: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().expect("an address");
+    let gateway = Gateway::from_text(&ours.replace("127.0.0.1:20001", &own.to_string()), own, |_| {});
+    for (line, path, guard) in [
+        (5, "/pam/x", "auth_pam"),
+        (6, "/ldap/x", "auth_ldap"),
+        (7, "/gss/x", "auth_gss"),
+        (8, "/new/x", "auth_that_nobody_knows"),
+        (9, "/js/x", "js_access"),
+        (10, "/lua/x", "rewrite_by_lua_block"),
+        (11, "/waf/x", "modsecurity"),
+        (12, "/naxsi/x", "SecRulesEnabled"),
+    ] {
+        assert_eq!(gateway.get(path).status, 403, "{path}\n{ours}");
+        let told = format!("sites/a.conf:{line}: `location`: CLOSED, for `{guard}` is not taken over");
+        assert!(report.contains(&told), "{told}\n{report}");
+    }
+    for (path, status) in [("/off/x", 200), ("/script/x", 501), ("/x", 200)] {
+        assert_eq!(gateway.get(path).status, status, "{path}\n{ours}");
+    }
+}
+
+/// Servers that ask differently of their clients' certificates. On the second port all ask the same.
+const CERTIFICATES: &str = r#"
+ssl_certificate own.crt; ssl_certificate_key own.key; ssl_client_certificate ca.crt;
+server {
+    listen 127.0.0.1:8443 ssl;
+    server_name closed.test;
+    ssl_verify_client on;
+    location / { return 200 closed; }
+}
+server {
+    listen 127.0.0.1:8443 ssl;
+    server_name optional.test;
+    ssl_verify_client optional;
+    location / { return 200 optional; }
+}
+server {
+    listen 127.0.0.1:8443 ssl;
+    server_name open.test;
+    location / { return 200 open; }
+}
+server {
+    listen 127.0.0.1:9443 ssl;
+    server_name same.test;
+    ssl_verify_client on;
+    location / { return 200 same; }
+}
+"#;
+
+#[test]
+fn a_server_that_wants_certificates_is_closed_where_its_port_does_not_ask_for_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("nginx.conf");
+    let nobody = "deny: [\"0.0.0.0/0\", \"::/0\"]";
+    // As they are; and the one whose certificate is optional first.
+    let (first, rest) = CERTIFICATES.split_once("server {").expect("a server");
+    let (on, others) = rest.split_once("server {").expect("another server");
+    let turned = format!("{first}server {{{others}server {{{on}");
+    for text in [CERTIFICATES, &turned] {
+        fs::write(&file, text).expect("a file");
+        let (code, ours, report) = run(&["import", "nginx", &file.display().to_string()]);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(ours.matches("mode: optional").count(), 1, "{ours}");
+        assert_eq!(ours.matches("mode: required").count(), 1, "{ours}");
+        assert_eq!(ours.matches(nobody).count(), 1, "{ours}");
+        let closed = "`location`: CLOSED, for `ssl_verify_client on` is not taken over";
+        assert_eq!(report.matches(closed).count(), 1, "{report}");
+        let line = text.lines().position(|line| line.contains("200 closed")).unwrap_or_default() + 1;
+        assert!(report.contains(&format!("nginx.conf:{line}: {closed}")), "{report}");
+    }
+    // An authority that is not named is nobody's.
+    let text = CERTIFICATES.replace(" ssl_client_certificate ca.crt;", "");
+    fs::write(&file, text).expect("a file");
+    let (_, ours, _) = run(&["import", "nginx", &file.display().to_string()]);
+    assert_eq!((ours.matches(nobody).count(), ours.contains("clientAuth")), (2, false), "{ours}");
+}
+
 /// A word as it may be written: in quotes or not, with what means something elsewhere, behind backslashes and not.
 fn odd_word(number: u64) -> String {
     const PARTS: [&str; 15] = ["a", "b", ";", "{", "}", "#", " ", "'", "\"", "t", "n", "\\", "d", ".", "\t"];
@@ -357,7 +562,7 @@ fn what_is_not_taken_over_is_told_and_opens_nothing() {
     ] {
         assert_eq!(gateway.get(path).status, status, "{path}\n{ours}");
     }
-    assert_eq!(gateway.send("POST /read/x HTTP/1.1\nhost: a.test\ncontent-length: 0", b"").status, 405);
+    assert_eq!(gateway.send("POST /read/x HTTP/1.1\nhost: a.test\ncontent-length: 0", b"").status, 403);
     for (line, told) in [
         (4, "`location`: CLOSED, for `auth_basic` is not taken over"),
         (5, "`location`: CLOSED, for `if ($http_user_agent ~ bad)` is not taken over"),

@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 
 use super::{Import, Scope, syntax::Directive, words};
 
+/// How a listener asks that wants a certificate of every client.
+const REQUIRED: &str = "required";
+
 /// A socket that servers share.
-pub(super) struct Listener {
+pub(super) struct Listener<'a> {
     name: String,
     address: String,
     is_tls: bool,
@@ -13,7 +16,12 @@ pub(super) struct Listener {
     limits: Value,
     has_http3: bool,
     has_proxy: bool,
+    /// What each server on it asks of clients' certificates.
+    asked: Vec<(&'a Directive, Option<Value>)>,
 }
+
+/// A name of a server, with the directive that says it.
+type Name<'a> = (&'a Directive, &'a str);
 
 /// Names of a server that weigh the same, on the listeners where they do.
 #[derive(Clone, Debug)]
@@ -27,7 +35,7 @@ pub(super) struct Face {
     pub(super) rank: i64,
 }
 
-impl Listener {
+impl Listener<'_> {
     pub(super) fn written(&self) -> Value {
         let mut listener = json!({"name": self.name, "address": self.address});
         if self.is_tls {
@@ -64,8 +72,8 @@ pub(super) fn listeners<'a>(
     import: &mut Import<'a>,
     scope: &Scope<'a>,
     servers: &[&'a Directive],
-) -> Vec<Listener> {
-    let mut all: Vec<Listener> = Vec::new();
+) -> Vec<Listener<'a>> {
+    let mut all: Vec<Listener<'a>> = Vec::new();
     for server in servers {
         let scope = scope.with(server.inside());
         for one in server.inside().iter().filter(|one| one.name == "listen") {
@@ -85,9 +93,12 @@ pub(super) fn listeners<'a>(
                     limits: limits(&scope),
                     has_http3: false,
                     has_proxy: false,
+                    asked: Vec::new(),
                 });
                 all.len() - 1
             });
+            let asked = (*server, asks(import, &scope));
+            all[place].asked.push(asked);
             all[place].has_http3 |= is_quic;
             all[place].has_proxy |= has(listen, "proxy_protocol");
             if has(listen, "ssl") || is_quic || scope.is_on("ssl") {
@@ -99,6 +110,9 @@ pub(super) fn listeners<'a>(
     let names: Vec<String> = all.iter().map(|one| named(one, &all)).collect();
     for (listener, name) in all.iter_mut().zip(names) {
         listener.name = name;
+        if listener.is_tls {
+            clients(import, listener);
+        }
         let is_bare = listener.tls["certificates"].as_array().is_none_or(Vec::is_empty);
         if listener.is_tls && is_bare {
             import.notes.push(format!(
@@ -110,7 +124,7 @@ pub(super) fn listeners<'a>(
     all
 }
 
-fn named(listener: &Listener, all: &[Listener]) -> String {
+fn named(listener: &Listener<'_>, all: &[Listener<'_>]) -> String {
     let name = match listener.address.rsplit_once(':') {
         _ if listener.address.starts_with("unix:") => words::name(&listener.address),
         Some((_, port)) => format!("{}-{port}", if listener.is_tls { "https" } else { "http" }),
@@ -137,16 +151,45 @@ fn certificates<'a>(import: &mut Import<'a>, scope: &Scope<'a>, tls: &mut Value)
             tls["minVersion"] = json!("1.3");
         }
     }
+}
+
+/// What a server asks of clients' certificates.
+fn asks<'a>(import: &Import<'a>, scope: &Scope<'a>) -> Option<Value> {
     let mode = match scope.arg("ssl_verify_client") {
-        Some("on") => "required",
+        Some("on") => REQUIRED,
         Some("optional") => "optional",
-        _ => return,
+        _ => return None,
     };
+    let mut asked = json!({"mode": mode});
     if let Some(authority) = scope.arg("ssl_client_certificate") {
-        tls["clientAuth"] = json!({"mode": mode, "caFile": import.path(authority)});
+        asked["caFile"] = json!(import.path(authority));
         if let Some(list) = scope.arg("ssl_crl") {
-            tls["clientAuth"]["crlFiles"] = json!([import.path(list)]);
+            asked["crlFiles"] = json!([import.path(list)]);
         }
+    }
+    Some(asked)
+}
+
+/// A listener asks all its clients the same, before it is known which server they want. Where its servers do not, those that
+/// want a certificate are closed, and the others stay as they are.
+fn clients<'a>(import: &mut Import<'a>, listener: &mut Listener<'a>) {
+    let has_authority = |asked: &&Value| asked.get("caFile").is_some();
+    let first = listener.asked.first().and_then(|(_, asked)| asked.as_ref());
+    let is_one = listener.asked.iter().all(|(_, asked)| asked.as_ref() == first);
+    let chosen = if is_one {
+        first.filter(has_authority)
+    } else {
+        let all = listener.asked.iter().filter_map(|(_, asked)| asked.as_ref());
+        all.filter(has_authority).find(|asked| asked["mode"] != REQUIRED)
+    };
+    for (server, asked) in &listener.asked {
+        let wants = asked.as_ref().is_some_and(|asked| asked["mode"] == REQUIRED);
+        if wants && asked.as_ref() != chosen {
+            import.unasked.push(*server);
+        }
+    }
+    if let Some(chosen) = chosen.cloned() {
+        listener.tls["clientAuth"] = chosen;
     }
 }
 
@@ -199,21 +242,109 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
             list.push(listener.name.clone());
         }
     }
+    // The default server's names need no `hosts`, unless a wider name of another server would take them.
+    for (_, address) in listens(server) {
+        let listener = import.listeners.iter().find(|known| known.address == address);
+        let is_covered = servers.iter().any(|other| {
+            !std::ptr::eq(*other, server)
+                && listens(other).iter().any(|(_, one)| *one == address)
+                && names_of(other).any(|wide| names_of(server).any(|name| covers(wide, name)))
+        });
+        if let Some(listener) = listener.filter(|one| is_covered && !others.contains(&one.name)) {
+            others.push(listener.name.clone());
+        }
+    }
     let mut faces = Vec::new();
     if !default.is_empty() {
         faces.push(Face { hosts: Vec::new(), listeners: default, when: None, rank: 0 });
     }
-    let names: Vec<&Directive> = server.inside().iter().filter(|one| one.name == "server_name").collect();
+    let names: Vec<&'a Directive> = server.inside().iter().filter(|one| one.name == "server_name").collect();
     for one in &names {
         one.seen.set(true);
     }
     if others.is_empty() {
         return faces;
     }
-    let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    // A name that an earlier server has is that one's, listener by listener.
+    let mut left: Vec<(Vec<String>, Vec<Name<'a>>)> = Vec::new();
     for (directive, name) in
         names.iter().flat_map(|one| one.args.iter().map(move |name| (*one, name.as_str())))
     {
+        let taken = taken(import, server, servers, name);
+        let free: Vec<String> = others.iter().filter(|one| !taken.contains(one)).cloned().collect();
+        if free.len() < others.len() {
+            import.note(
+                directive,
+                format_args!(
+                    "`{name}` is an earlier server's on `{}`: left out there, as nginx does",
+                    taken.join("`, `")
+                ),
+            );
+        }
+        match left.iter_mut().find(|(listeners, _)| *listeners == free) {
+            Some((_, all)) => all.push((directive, name)),
+            None => left.push((free, vec![(directive, name)])),
+        }
+    }
+    for (listeners, names) in left.into_iter().filter(|(listeners, _)| !listeners.is_empty()) {
+        faces.extend(of_names(import, &listeners, &names));
+    }
+    faces
+}
+
+/// The names of a server.
+fn names_of(server: &Directive) -> impl Iterator<Item = &str> {
+    let all = server.inside().iter().filter(|one| one.name == "server_name");
+    all.flat_map(|one| one.args.iter().map(String::as_str))
+}
+
+/// Whether a name with a wildcard or a regular expression takes another one.
+fn covers(wide: &str, name: &str) -> bool {
+    if let Some(pattern) = wide.strip_prefix('~') {
+        let regex = words::whole(pattern, true).map(|whole| regex::Regex::new(&format!("^{whole}$")));
+        return matches!(regex, Some(Ok(regex)) if regex.is_match(name));
+    }
+    if let Some(start) = wide.strip_suffix('*') {
+        return name.starts_with(start);
+    }
+    let end = wide.strip_prefix('*').unwrap_or(wide);
+    end.starts_with('.') && name.len() > end.len() && name.ends_with(end)
+}
+
+/// What a name stands for: `.a.test` is two.
+fn parts(name: &str) -> Vec<String> {
+    let name = name.to_ascii_lowercase();
+    match name.strip_prefix('.') {
+        Some(bare) => vec![bare.to_owned(), format!("*{name}")],
+        None => vec![name],
+    }
+}
+
+/// The listeners of a server on which an earlier one has a name already.
+fn taken(import: &Import<'_>, server: &Directive, servers: &[&Directive], name: &str) -> Vec<String> {
+    let wanted = parts(name);
+    let own = listens(server);
+    let mut all = Vec::new();
+    if matches!(name, "" | "_") {
+        return all;
+    }
+    for earlier in servers.iter().take_while(|one| !std::ptr::eq(**one, server)) {
+        let has_it = names_of(earlier).flat_map(parts).any(|other| wanted.contains(&other));
+        let shared = listens(earlier).into_iter().filter(|(_, one)| own.iter().any(|(_, two)| one == two));
+        for (_, address) in shared.filter(|_| has_it) {
+            let listener = import.listeners.iter().find(|known| known.address == address);
+            all.extend(listener.map(|listener| listener.name.clone()));
+        }
+    }
+    all.dedup();
+    all
+}
+
+/// The faces of names on some listeners: those that weigh the same together.
+fn of_names<'a>(import: &mut Import<'a>, listeners: &[String], names: &[Name<'a>]) -> Vec<Face> {
+    let mut faces = Vec::new();
+    let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    for &(directive, name) in names {
         match name {
             "" | "_" => {}
             _ if name.starts_with('~') => match words::whole(&name[1..], true) {
@@ -238,7 +369,7 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
             },
         }
     }
-    let face = |hosts, when, rank| Face { hosts, listeners: others.clone(), when, rank };
+    let face = |hosts, when, rank| Face { hosts, listeners: listeners.to_vec(), when, rank };
     if import.has_levels {
         faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 30)));
         faces.extend(Some(wildcards).filter(|all| !all.is_empty()).map(|all| face(all, None, 20)));

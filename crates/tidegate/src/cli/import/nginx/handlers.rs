@@ -26,8 +26,17 @@ impl Handled {
 }
 
 /// Protocols that are not HTTP.
-const OTHER: [&str; 5] =
-    ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass", "content_by_lua_block"];
+const OTHER: [&str; 9] = [
+    "fastcgi_pass",
+    "uwsgi_pass",
+    "scgi_pass",
+    "memcached_pass",
+    "content_by_lua_block",
+    "content_by_lua_file",
+    "content_by_lua",
+    "js_content",
+    "perl",
+];
 
 impl<'a> Import<'a> {
     /// What answers at a place. `prefix` is the path of its location, if that is no regular expression.
@@ -41,6 +50,16 @@ impl<'a> Import<'a> {
         let own = Scope { levels: vec![place.inside()] };
         if let Some(answer) = own.one("return") {
             return self.returned(&own, scope, answer);
+        }
+        if place.name == "location"
+            && let Some(away) = place.inside().iter().find(|one| leads_away(one))
+        {
+            away.seen.set(true);
+            self.note(
+                away,
+                "no counterpart: nginx looks for another location then, whose guards would not hold here; the location answers 501",
+            );
+            return Handled::missing();
         }
         if let Some(other) = OTHER.iter().find_map(|name| own.one(name)) {
             self.note(other, "no counterpart: the location answers 501");
@@ -163,7 +182,7 @@ impl<'a> Import<'a> {
         handled.keys.insert("hostHeader".to_owned(), json!(host));
     }
 
-    /// `rewrite … break` or `last`, before the upstream is asked.
+    /// `rewrite … break`, before the upstream is asked.
     fn rewritten(&mut self, scope: &Scope<'a>, handled: &mut Handled) {
         let level = scope.levels.last().copied().unwrap_or_default();
         let own: Vec<&Directive> =
@@ -456,6 +475,12 @@ pub(super) fn redirect(to: &str, status: u64) -> Option<Value> {
     }
     redirect.insert("status".to_owned(), json!(status));
     Some(redirect.into())
+}
+
+/// A `rewrite` after which another location answers: with `last`, or without a flag.
+fn leads_away(one: &Directive) -> bool {
+    let is_redirect = ["http://", "https://", "$scheme"].iter().any(|start| one.arg(1).starts_with(start));
+    one.name == "rewrite" && !is_redirect && !["break", "redirect", "permanent"].contains(&one.arg(2))
 }
 
 fn variables(text: &str) -> impl Iterator<Item = &str> {

@@ -7,9 +7,13 @@ use super::{
     Import, Scope,
     faces::Face,
     handlers::{Handled, redirect},
+    policies::{is_guard, nobody},
     syntax::Directive,
     words,
 };
+
+/// Lengths of prefixes as priorities hold them are below this, in letters.
+const LENGTHS: i64 = 1000;
 
 /// How a location is found.
 enum Found<'a> {
@@ -58,6 +62,25 @@ pub(super) fn has_levels(server: &[Directive]) -> bool {
     locations(server).into_iter().any(|one| matches!(found(one), Found::Regex(..) | Found::Prefix(_, true)))
 }
 
+/// Whether some prefix refuses what is longer than its last segment, too: `/admin` takes `/adminx` in nginx.
+pub(super) fn has_refusing(server: &[Directive]) -> bool {
+    locations(server).into_iter().any(|one| match found(one) {
+        Found::Prefix(path, _) => !path.ends_with('/') && refuses(one),
+        _ => false,
+    })
+}
+
+/// Whether something in a location itself refuses.
+fn refuses(location: &Directive) -> bool {
+    location.inside().iter().any(|one| match one.name.as_str() {
+        "deny" | "internal" | "limit_except" | "satisfy" => true,
+        "auth_basic" | "auth_request" => one.arg(0) != "off",
+        "return" => one.arg(0).starts_with('4'),
+        "if" => refuses(one),
+        name => is_guard(name) && one.arg(0) != "off",
+    })
+}
+
 impl<'a> Import<'a> {
     /// The routes of a server.
     pub(super) fn server(&mut self, scope: &Scope<'a>, server: &'a Directive, faces: &[Face]) {
@@ -66,6 +89,7 @@ impl<'a> Import<'a> {
         let title = title.map(|one| words::name(one.arg(0))).filter(|name| name != "unnamed");
         let title = title.unwrap_or_else(|| "server".to_owned());
         self.secured(server);
+        self.is_unasked = self.unasked.iter().any(|one| std::ptr::eq(*one, server));
         if let Some(answer) = server.inside().iter().find(|one| one.name == "return") {
             // It answers all, whatever locations there are.
             answer.seen.set(true);
@@ -159,6 +183,7 @@ impl<'a> Import<'a> {
                 if path != "/" {
                     how.insert("path".to_owned(), json!({"prefix": short}));
                     if !path.ends_with('/')
+                        && !refuses(location)
                         && short.rsplit('/').next().is_some_and(|last| !last.contains('.'))
                     {
                         self.note(
@@ -179,6 +204,13 @@ impl<'a> Import<'a> {
                 pattern
             }
         };
+        let rank = self.rank(rank, prefix.unwrap_or_default());
+        if let Found::Prefix(path, _) = found(location)
+            && !path.ends_with('/')
+            && refuses(location)
+        {
+            self.beside(location, path, &format!("{title}-{}-beside", words::name(name)), rank, faces);
+        }
         if location.inside().iter().any(|one| one.name == "internal") {
             location.take();
             self.note(location, "it is `internal`: from outside it is 404");
@@ -190,6 +222,13 @@ impl<'a> Import<'a> {
             return;
         }
         if let Some(only) = location.inside().iter().find(|one| one.name == "limit_except") {
+            // The other methods would go to a wider location.
+            let refused = Handled {
+                keys: Map::from_iter([("respond".to_owned(), json!({"status": 403}))]),
+                policies: Vec::new(),
+            };
+            let refused_name = format!("{title}-{}-refused", words::name(name));
+            self.placed(&refused_name, how.clone(), rank, refused, Vec::new(), faces);
             self.only(only, &mut how);
         }
         let mut handled = self.handled(&scope, location, prefix, is_exact);
@@ -197,6 +236,29 @@ impl<'a> Import<'a> {
         handled.policies.extend(policies);
         let policies = std::mem::take(&mut handled.policies);
         self.placed(&format!("{title}-{}", words::name(name)), how, rank, handled, policies, faces);
+    }
+
+    /// A rank among those of a server, with the length of a prefix where lengths count.
+    fn rank(&self, rank: i64, prefix: &str) -> i64 {
+        let length = i64::try_from(prefix.len()).unwrap_or(i64::MAX).min(LENGTHS - 1);
+        if self.has_lengths { rank * LENGTHS + length } else { rank }
+    }
+
+    /// Refuses what a prefix takes that goes on within its last segment, so that no wider location answers it.
+    fn beside(&mut self, location: &Directive, path: &str, name: &str, rank: i64, faces: &[Face]) {
+        let regex = format!("(?s){}[^/].*", regex::escape(path));
+        let how = Map::from_iter([("path".to_owned(), json!({"regex": regex}))]);
+        let handled = Handled {
+            keys: Map::from_iter([("respond".to_owned(), json!({"status": 403}))]),
+            policies: Vec::new(),
+        };
+        self.note(
+            location,
+            format_args!(
+                "it takes `{path}` and what is below it; `{path}x`, which it takes in nginx, is CLOSED here"
+            ),
+        );
+        self.placed(name, how, rank, handled, Vec::new(), faces);
     }
 
     /// Whether a prefix lies below one that ends the search.
@@ -210,7 +272,7 @@ impl<'a> Import<'a> {
         let refuses = only.inside().iter().any(|one| one.name == "deny" && one.arg(0) == "all");
         let is_plain = only.inside().len() == 1 && refuses;
         if !is_plain {
-            return self.note(only, "no counterpart: methods that some may use");
+            self.note(only, "CLOSED for the other methods, for who may use them is not taken over");
         }
         only.take();
         let mut methods = only.args.clone();
@@ -241,7 +303,8 @@ impl<'a> Import<'a> {
         }
         let how = Map::from_iter([("path".to_owned(), json!({"regex": regex}))]);
         let handled = Handled { keys: Map::from_iter([("redirect".to_owned(), made)]), policies: Vec::new() };
-        self.placed(&format!("{title}-moved"), how, 5, handled, Vec::new(), faces);
+        let policies = if self.is_unasked { vec![nobody()] } else { Vec::new() };
+        self.placed(&format!("{title}-moved"), how, self.rank(5, ""), handled, policies, faces);
     }
 
     /// Writes a route for each face of its server.
@@ -271,7 +334,8 @@ impl<'a> Import<'a> {
             if !how.is_empty() {
                 route.insert("match".to_owned(), json!([how]));
             }
-            let rank = face.rank + if self.has_levels || rank == 5 { rank } else { 0 };
+            let scale = if self.has_lengths { LENGTHS } else { 1 };
+            let rank = face.rank * scale + if self.has_levels || rank == 5 { rank } else { 0 };
             if rank > 0 {
                 route.insert("priority".to_owned(), json!(rank));
             }

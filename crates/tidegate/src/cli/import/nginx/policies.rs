@@ -5,8 +5,57 @@ use serde_json::{Map, Value, json};
 use super::{Import, Scope, syntax::Directive, words};
 
 /// Who lets nobody in, until somebody has looked at it.
-fn nobody() -> Value {
+pub(super) fn nobody() -> Value {
     json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
+}
+
+/// Modules of others that guard, by a directive whose name says nothing of it.
+const GUARDS: [&str; 9] = [
+    "secure_link",
+    "js_access",
+    "shib_request",
+    "modsecurity",
+    "SecRulesEnabled",
+    "app_protect_enable",
+    "app_protect_dos_enable",
+    "waf",
+    "testcookie",
+];
+
+/// What belongs to a guard and is none without it (`auth_ldap_servers`), or is looked at elsewhere.
+const SETTINGS: [&str; 8] = [
+    "auth_basic",
+    "auth_request",
+    "auth_jwt_",
+    "auth_ldap_",
+    "auth_pam_",
+    "auth_gss_",
+    "auth_digest_",
+    "auth_delay",
+];
+
+/// Whether a directive guards and is none of those that become a policy: a module that nobody knows here may be one.
+pub(super) fn is_guard(name: &str) -> bool {
+    let is_script = ["access_by_lua", "rewrite_by_lua", "server_rewrite_by_lua"]
+        .iter()
+        .any(|phase| name.starts_with(phase));
+    (name.starts_with("auth_") && !SETTINGS.iter().any(|known| name.starts_with(known)))
+        || name == "auth_jwt_require"
+        || (is_script && !name.ends_with("_no_postpone"))
+        || GUARDS.contains(&name)
+}
+
+/// The names of the guards around a place, each once.
+fn guards<'a>(scope: &Scope<'a>) -> Vec<&'a str> {
+    let mut names: Vec<&'a str> = Vec::new();
+    for level in &scope.levels {
+        for one in level.iter().filter(|one| is_guard(&one.name)) {
+            if !names.contains(&one.name.as_str()) {
+                names.push(&one.name);
+            }
+        }
+    }
+    names
 }
 
 /// Headers that the gateway sends itself, or that an upgrade needs.
@@ -79,14 +128,10 @@ impl<'a> Import<'a> {
             scope.one("auth_basic_user_file");
             closed.push(realm.name.clone());
         }
-        for name in [
-            "auth_jwt",
-            "auth_oidc",
-            "auth_digest",
-            "access_by_lua_block",
-            "access_by_lua_file",
-            "secure_link",
-        ] {
+        if self.is_unasked {
+            closed.push("ssl_verify_client on".to_owned());
+        }
+        for name in guards(scope) {
             if scope.one(name).is_some_and(|one| one.arg(0) != "off") {
                 closed.push(name.to_owned());
             }
