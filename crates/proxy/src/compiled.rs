@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use model::{Diagnostics, Finding, Snapshot, resource::stream_route::StreamRoute};
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ use crate::{
     },
     postgres,
     redis::{self, Connecting, RedisStatus},
-    router::Router,
+    router::{RequestView, Router},
     stream::{self, Streams},
     upstream::{
         Upstream,
@@ -189,6 +189,17 @@ impl<'a> Building<'a> {
 }
 
 impl Compiled {
+    /// The method that the route of a preflight is found by in place of its own.
+    pub(crate) fn stands_for(&self, request: &RequestView<'_>) -> Option<Method> {
+        self.router.stands_for(request, |id| self.answers_preflights(request.listener, id.0 as usize))
+    }
+
+    /// Whether a preflight that comes to a route by a listener is answered there, and goes no further.
+    pub(crate) fn answers_preflights(&self, listener: usize, route: usize) -> bool {
+        self.routes.get(route).is_some_and(|route| route.chain.answers_preflights())
+            || self.listeners.get(listener).is_some_and(|listener| listener.chain.answers_preflights())
+    }
+
     /// Compiles a snapshot. Everything that is wrong is told at once, with its place; nothing of it goes live then.
     pub(crate) fn build(
         snapshot: Arc<Snapshot>,

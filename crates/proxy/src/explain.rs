@@ -13,7 +13,7 @@ use crate::{
     handler::Handler,
     listener::Listener,
     policy::chain,
-    router::{Explanation, RequestView, TableRow},
+    router::{Explanation, Found, RequestView, TableRow, is_preflight},
     upstream::cluster::{ClusterStatus, Clusters},
 };
 
@@ -117,6 +117,25 @@ impl Compiled {
         (!is_http).then(|| "none: no stream route takes the connection, which is closed".to_owned())
     }
 
+    /// What is to be said of `OPTIONS` where preflights are answered.
+    fn of_preflights(&self, request: &Request, listener: usize, explanation: &Explanation) -> Option<String> {
+        if request.method != Method::OPTIONS {
+            return None;
+        }
+        if is_preflight(&request.method, &request.headers) {
+            let Found::Route { id, .. } = explanation.found else { return None };
+            let is_answered = self.answers_preflights(listener, id.0 as usize);
+            return is_answered
+                .then(|| "`cors` answers this preflight, and nothing after it sees it".to_owned());
+        }
+        let any = (0..self.routes.len()).any(|route| self.answers_preflights(listener, route));
+        any.then(|| {
+            "this is no preflight of a browser's: one has -H 'Origin: https://…' and -H 'Access-Control-Request-Method: POST', \
+             and may be for another route"
+                .to_owned()
+        })
+    }
+
     /// Explains a request.
     pub fn explain(&self, request: &Request) -> Result<Report, String> {
         let listener = self.listener_of(request)?;
@@ -143,7 +162,7 @@ impl Compiled {
             }
         };
         let path = &*canonical.path;
-        let explanation = self.router.explain(&RequestView {
+        let view = RequestView {
             listener: listener.index,
             host: request.host.as_deref(),
             path,
@@ -153,7 +172,13 @@ impl Compiled {
             client: request.client,
             sni: request.host.as_deref().filter(|_| request.tls),
             tls: request.tls,
-        });
+        };
+        let asked = self.stands_for(&view);
+        let view = RequestView { method: asked.as_ref().unwrap_or(view.method), ..view };
+        let mut explanation = self.router.explain(&view);
+        if let Some(asked) = &asked {
+            explanation.why.insert(0, format!("the request after this preflight comes with {asked}"));
+        }
         let route = self.routes.iter().find(|route| explanation.route.as_deref() == Some(&*route.name));
         let route = route.filter(|_| listener.redirect_to_https.is_none());
         let rules = route.map_or_else(|| listener.path.clone(), |route| route.path.over(&listener.path));
@@ -168,10 +193,11 @@ impl Compiled {
             report.handler = Some("redirectToHttps of the listener, whatever the route".into());
             return Ok(report);
         }
+        report.notes.extend(self.of_preflights(request, listener.index, &explanation));
         report.route = Some(explanation);
         let Some(route) = route else { return Ok(report) };
         report.policies = chain::order(&listener.chain, &route.chain);
-        report.notes = route.chain.explain(&request.method, path);
+        report.notes.extend(route.chain.explain(&request.method, path));
         report.handler = Some(route.handler.explain());
         let others = match &route.handler {
             Handler::Backends(_) => route.chain.leads_to(),

@@ -11,7 +11,7 @@ use crate::{
     guard::{self, X_REQUEST_ID},
     handler,
     policy::{Passed, chain},
-    router::{Captures, Found, RequestView},
+    router::{Found, RequestView},
     worker::Worker,
 };
 
@@ -120,14 +120,23 @@ async fn answer(worker: &Rc<Worker>, call: &mut Call, body: &mut Body) -> Result
     }
 }
 
-/// Finds the route.
+/// Finds the route; that of a CORS preflight is found for the request that follows.
 fn route(call: &mut Call) -> Result<usize, Failure> {
     let plan = call.plan.clone();
-    let found = match asked_by_preflight(call) {
-        Some(asked) => find_for_preflight(call, &plan, &asked),
-        None => find(call, &plan, &call.head.method.clone()),
+    let view = RequestView {
+        listener: call.listener,
+        host: call.host.as_ref().map(|host| host.as_str()),
+        path: routed_path(&call.head),
+        method: &call.head.method,
+        headers: &call.head.headers,
+        query: call.head.uri.query(),
+        client: call.client,
+        sni: call.peer.sni(),
+        tls: call.peer.tls.is_some(),
     };
-    match found {
+    let asked = plan.stands_for(&view);
+    let view = RequestView { method: asked.as_ref().unwrap_or(view.method), ..view };
+    match plan.router.find(&view, &mut call.captures) {
         Found::Route { id, rule } => {
             call.route = Some(id.0 as usize);
             call.record.rule = Some(rule);
@@ -140,51 +149,9 @@ fn route(call: &mut Call) -> Result<usize, Failure> {
     }
 }
 
-/// The method of the request that follows a CORS preflight; nothing when this is none.
-fn asked_by_preflight(call: &Call) -> Option<Method> {
-    let head = &call.head;
-    let is_one = head.method == Method::OPTIONS && head.headers.contains_key(header::ORIGIN);
-    let asked = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| is_one)?;
-    Method::from_bytes(asked.as_bytes()).ok()
-}
-
-/// A preflight is for the route of the request that follows, where that one answers preflights: a wider route that takes every
-/// method knows nothing of it. One that names `OPTIONS` wants it for itself.
-fn find_for_preflight(call: &mut Call, plan: &crate::worker::Plan, asked: &Method) -> Found {
-    let own = call.head.method.clone();
-    if !look(call, &own, |request, _| plan.router.names_method_of(request))
-        && let Found::Route { id, rule } = find(call, plan, asked)
-        && (plan.routes[id.0 as usize].chain.answers_preflights()
-            || call.listener().chain.answers_preflights())
-    {
-        return Found::Route { id, rule };
-    }
-    find(call, plan, &own)
-}
-
 /// The path that routes are matched with; the target of CONNECT has none.
 fn routed_path(head: &http::request::Parts) -> &str {
     if head.method == Method::CONNECT { "/" } else { head.uri.path() }
-}
-
-fn find(call: &mut Call, plan: &crate::worker::Plan, method: &Method) -> Found {
-    look(call, method, |request, captures| plan.router.find(request, captures))
-}
-
-/// Shows the router the call, as if it had come with this method.
-fn look<R>(call: &mut Call, method: &Method, look: impl FnOnce(&RequestView<'_>, &mut Captures) -> R) -> R {
-    let view = RequestView {
-        listener: call.listener,
-        host: call.host.as_ref().map(|host| host.as_str()),
-        path: routed_path(&call.head),
-        method,
-        headers: &call.head.headers,
-        query: call.head.uri.query(),
-        client: call.client,
-        sni: call.peer.sni(),
-        tls: call.peer.tls.is_some(),
-    };
-    look(&view, &mut call.captures)
 }
 
 /// `OPTIONS *` asks about the server itself (RFC 9110 §9.3.7).

@@ -9,6 +9,7 @@ mod explain;
 mod host;
 mod order;
 mod pattern;
+mod preflight;
 mod rule;
 mod shadow;
 mod tree;
@@ -34,6 +35,7 @@ pub use self::{
 };
 pub(crate) use self::{
     captures::CapturesView,
+    preflight::is_preflight,
     value::{cookies, parameters},
 };
 use self::{
@@ -139,18 +141,6 @@ impl Router {
             None if other_method => Found::MethodNotAllowed { allow: self.allow(request) },
             None => Found::NotFound,
         }
-    }
-
-    /// Whether the rule that takes the request names its method, and does not take it as one of all.
-    pub fn names_method_of(&self, request: &RequestView<'_>) -> bool {
-        let mut names = false;
-        self.visit(request, &mut |index, ranges| {
-            let rule = &self.rules[index as usize];
-            let takes = rule.judge(request, ranges, self) == Verdict::Match;
-            names = takes && !rule.methods.is_empty();
-            takes
-        });
-        names
     }
 
     /// The name of a route.

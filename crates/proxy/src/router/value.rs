@@ -83,6 +83,11 @@ impl HeaderTest {
         Ok(Self { name: settings.name.to_http(), test: Test::compile(settings.test())? })
     }
 
+    /// The header.
+    pub(super) fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
     pub(super) fn holds(&self, headers: &HeaderMap) -> bool {
         let values = headers.get_all(&self.name).iter();
         self.test.holds(values.map(|value| std::str::from_utf8(value.as_bytes()).ok().map(Cow::Borrowed)))

@@ -125,6 +125,33 @@ fn a_listener_that_redirects_everything_says_so() {
 }
 
 #[test]
+fn a_preflight_is_told_as_the_request_after_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tidegate.yaml");
+    let text = "listeners: [{name: plain, address: \"127.0.0.1:8080\"}]
+routes:
+  - {name: shop, match: [{path: {prefix: /x}, methods: [GET, POST]}], policies: [{cors: {allowOrigins: ['https://a.test']}}], respond: {}}
+  - {name: monolith, match: [{path: {prefix: /}}], respond: {}}\n";
+    std::fs::write(&path, text).expect("a file");
+    let shown = path.display().to_string();
+    let explain = |rest: &[&str]| {
+        let all =
+            [&["routes", "explain", "OPTIONS", "/x", "-c", &shown, "-H", "origin: https://a.test"], rest];
+        let (code, out, problems) = run(&all.concat());
+        assert_eq!(code, 0, "{problems}");
+        out
+    };
+    let out = explain(&["-H", "access-control-request-method: POST"]);
+    for want in ["route      shop ", "the request after this preflight comes with POST", "`cors` answers"] {
+        assert!(out.contains(want), "lacks {want:?}:\n{out}");
+    }
+    let out = explain(&["-H", "access-control-request-method: DELETE"]);
+    assert!(out.contains("route      monolith ") && !out.contains("preflight"), "{out}");
+    let out = explain(&[]);
+    assert!(out.contains("route      monolith ") && out.contains("no preflight of a browser's"), "{out}");
+}
+
+#[test]
 fn the_port_of_the_url_says_which_listener_and_the_nearest_paths_come_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tidegate.yaml");

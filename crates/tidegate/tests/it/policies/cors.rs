@@ -115,8 +115,22 @@ fn a_preflight_is_for_the_route_of_the_request_that_follows_unless_another_names
     );
     assert_eq!(preflight(&gateway, "https://app.test", "DELETE", "").status, 202, "the monolith takes it");
     assert_eq!(gateway.send("OPTIONS /x HTTP/1.1\nhost: a", b"").status, 202, "no preflight");
+    for (method, why) in [("post", "methods have a case"), ("P OST", "garbage"), ("", "nothing")] {
+        assert_eq!(preflight(&gateway, "https://app.test", method, "").status, 202, "{why}");
+    }
+    let two = preflight(&gateway, "https://app.test", "POST", "\naccess-control-request-method: DELETE");
+    assert_eq!(
+        two.header("access-control-allow-methods"),
+        Some("GET, POST"),
+        "the first is judged and answered"
+    );
     let named = beside(", methods: [DELETE, OPTIONS]");
     assert_eq!(preflight(&named, "https://app.test", "POST", "").status, 202, "it asks for OPTIONS by name");
+    for own in ["when: 'request.method == \"OPTIONS\"'", "headers: [{name: access-control-request-method}]"] {
+        let own = beside(&format!(", {own}"));
+        let answer = preflight(&own, "https://app.test", "POST", "");
+        assert_eq!(answer.status, 202, "it is there for OPTIONS, or for preflights");
+    }
 }
 
 #[test]
