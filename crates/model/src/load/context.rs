@@ -117,6 +117,11 @@ impl<'t, 'd> Context<'t, 'd> {
         self.node().is_some_and(|node| node.tainted)
     }
 
+    /// Whether nothing of the whole configuration was left out: then what is not there was not written.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.root.tainted
+    }
+
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         if !self.is_tainted() {
             self.found.push(diagnostic);

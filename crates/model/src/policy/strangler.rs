@@ -163,7 +163,7 @@ impl Settings for Strangler {
         at.each("rules", &self.rules, |at, rule| {
             if seen.iter().any(|earlier| earlier.name == rule.name) {
                 at.field("name", |at| at.error(format!("there are two rules `{}`", rule.name)));
-            } else if let Some(wider) = seen.iter().find(|earlier| earlier.covers(rule)) {
+            } else if let Some(wider) = seen.iter().find(|earlier| at.is_whole() && earlier.covers(rule)) {
                 at.warning_with(
                     format!(
                         "`{}` stands before it and takes all of its calls: this rule moves nobody",

@@ -186,7 +186,7 @@ impl Settings for Validate {
                 schemas.answer.is_none()
                     && (schemas.body.is_some() || schemas.query.is_some() || schemas.headers.is_some())
             });
-        if has_schemas_of_requests_alone && self.answers != ValidateMode::Off {
+        if has_schemas_of_requests_alone && self.answers != ValidateMode::Off && at.is_whole() {
             at.field("answers", |at| {
                 at.warning_with(
                     "there is no schema for answers: no answer is judged",

@@ -31,7 +31,8 @@ fn route(route: &A2aRoute, at: &mut Context<'_, '_>) {
     });
     let mut before: Vec<&A2aRule> = Vec::new();
     at.each("rules", &route.rules, |at, rule| {
-        if let Some(wider) = before.iter().position(|wider| covers(wider, rule, &names)) {
+        let wider = before.iter().position(|wider| at.is_whole() && covers(wider, rule, &names));
+        if let Some(wider) = wider {
             at.warning_with(
                 format!(
                     "this rule holds nothing: the {}. one fits each of its calls, and the first that fits counts",

@@ -24,18 +24,31 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
         unique(&model.name, &mut seen, at);
         self::model(model, at);
     });
+    let mut before: Vec<&ModelPrice> = Vec::new();
     at.each("prices", &ai.prices, |at, price| {
         at.field("provider", |at| at.refer(Named::Provider, &price.provider));
         if price.model.is_empty() || price.model.trim_end_matches('*').contains('*') {
             at.field("model", |at| at.error("expected a model's name, with at most one `*` at its end"));
-        } else if is_of_nobody(price, ai) {
+        } else if at.is_whole() && is_of_nobody(price, ai) {
             at.field("model", |at| {
                 at.warning_with(
                     format!("no target of provider `{}` has the model `{}`", price.provider, price.model),
                     "write it as the provider names it: the names of `ai.models` have no prices",
                 );
             });
+        } else if let Some(wider) = before.iter().find(|wider| takes_all_of(wider, price)) {
+            at.field("model", |at| {
+                at.warning_with(
+                    format!(
+                        "this price counts for nothing: `{}` before it fits each of its models, and the first that fits \
+                         counts",
+                        wider.model
+                    ),
+                    "put it before that one",
+                );
+            });
         }
+        before.push(price);
         let units = [
             ("image", price.image),
             ("character", price.character),
@@ -66,6 +79,15 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
             }
         }
     });
+}
+
+/// Whether a price is of all models that another one is of, and another than it.
+fn takes_all_of(wider: &ModelPrice, price: &ModelPrice) -> bool {
+    let fits = match wider.model.strip_suffix('*') {
+        Some(begin) => price.model.trim_end_matches('*').starts_with(begin),
+        None => price.model == wider.model,
+    };
+    fits && wider.provider == price.provider && wider != price
 }
 
 /// Whether a price is of no model that its provider is asked for. Of a provider that nothing leads to none is missed.

@@ -61,7 +61,7 @@ pub(super) fn usernames(config: &Config, at: &mut Context<'_, '_>) {
 
 /// A consumer without a credential is nobody where nothing else tells who calls.
 pub(super) fn unknown(config: &Config, at: &mut Context<'_, '_>) {
-    if !know_by_credentials(config) {
+    if !at.is_whole() || !know_by_credentials(config) {
         return;
     }
     at.each("consumers", &config.consumers, |at, one| {

@@ -14,7 +14,7 @@ pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>)
             one(policy, at);
             if let Some(name) = policy.account() {
                 let account = (policy.name(), name);
-                if accounts.contains(&account) {
+                if at.is_whole() && accounts.contains(&account) {
                     at.field(policy.name(), |at| same_account(name, at));
                 }
                 accounts.push(account);

@@ -380,6 +380,37 @@ fn a_price_of_a_model_that_no_target_has_is_told() {
 }
 
 #[test]
+fn a_price_behind_a_wider_one_of_its_provider_is_told() {
+    let price = |(provider, model, input): (&str, &str, u32)| {
+        format!("{{provider: {provider}, model: \"{model}\", input: {input}}}")
+    };
+    for (first, second, is_told) in [
+        (("p", "gpt-*", 1), ("p", "gpt-4o", 2), true),
+        (("p", "*", 1), ("p", "l-*", 2), true),
+        (("p", "gpt-4o", 1), ("p", "gpt-4o", 2), true),
+        (("p", "gpt-4o", 1), ("p", "gpt-4o", 1), false),
+        (("p", "gpt-4o", 1), ("p", "gpt-*", 2), false),
+        (("q", "*", 1), ("p", "gpt-4o", 2), false),
+    ] {
+        let prices = format!(", prices: [{}, {}]", price(first), price(second));
+        let place = if is_told { "ai.prices[1].model" } else { "" };
+        check(&ai(&prices, KEYS, ""), place, "this price counts for nothing");
+    }
+}
+
+/// What was left out because it is wrong would be taken for what nobody wrote.
+#[test]
+fn what_is_wrong_elsewhere_makes_no_warning() {
+    let rules = "{strangler: {rules: [{name: one, to: b, percent: 5, path: {prefx: /a}}, {name: two, to: b, percent: 5}]}}";
+    let quotas = "{quota: {limit: 1, nam: a}}, {quota: {limit: 2}}";
+    let validate = "{validate: {answers: enforce, schemas: {body: {schema: {}}, answr: {schema: {}}}}}";
+    for policies in [rules, quotas, validate] {
+        let told = route("{}", policies, BACKENDS);
+        assert!(told.contains("unknown key") && !told.contains("warning: "), "{told}");
+    }
+}
+
+#[test]
 fn budgets_with_settings_that_do_nothing_are_told() {
     let at = "routes[0].policies[1]";
     let jwt = "{jwt: {issuer: \"https://id.test\", audiences: [a], jwks: {url: \"https://id.test/keys\"}}}";
