@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What answers the calls of a route. One instance serves every worker at once.
-pub(crate) trait Answers {
+pub(crate) trait Answers: Send + Sync {
     /// Answers a call.
     fn serve<'a>(&'a self, worker: &'a Rc<Worker>, call: &'a mut Call, body: Body) -> Answering<'a>;
 

@@ -4,14 +4,18 @@
 use model::{Config, resource::route::Handler};
 use serde_json::{Value, json};
 
-/// The names, with their targets; those of one route alone where it serves not all.
-pub(super) fn of(config: &Config, route: Option<&str>) -> Vec<Value> {
+/// The names that a route serves; none of one that serves no models.
+pub(super) fn of_route(config: &Config, name: &str) -> Vec<Value> {
+    let route = config.routes.iter().find(|route| route.name == name);
+    match route.map(|route| &route.handler) {
+        Some(Handler::Ai(ai)) => of(config, ai.models.as_deref()),
+        _ => Vec::new(),
+    }
+}
+
+/// The names, with their targets; of some alone where they are said.
+pub(super) fn of(config: &Config, served: Option<&[String]>) -> Vec<Value> {
     let Some(ai) = &config.ai else { return Vec::new() };
-    let route = route.and_then(|name| config.routes.iter().find(|route| route.name == name));
-    let served = route.and_then(|route| match &route.handler {
-        Handler::Ai(ai) => ai.models.as_ref(),
-        _ => None,
-    });
     let models = ai.models.iter().filter(|model| served.is_none_or(|served| served.contains(&model.name)));
     models
         .map(|model| {

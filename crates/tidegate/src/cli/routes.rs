@@ -82,9 +82,8 @@ pub(crate) fn explain(args: &ExplainArgs) -> Done {
         None => None,
     };
     print(&request, &report, live.as_ref());
-    if report.handler.as_deref() == Some("ai") {
-        let route = report.route.as_ref().and_then(|explanation| explanation.route.as_deref());
-        let names = super::names::of(&compiled.snapshot.config, route);
+    if let Some(route) = report.route.as_ref().and_then(|explanation| explanation.route.as_deref()) {
+        let names = super::names::of_route(&compiled.snapshot.config, route);
         for line in super::names::lines(&names, live.as_ref()) {
             show!("{line}");
         }
