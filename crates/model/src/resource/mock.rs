@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{FilePath, Size};
+use crate::{FilePath, Size, load::Context};
 
 /// An OpenAPI document (3.0 or 3.1) whose operations are answered: with its examples, or with data in the shape of its
 /// schemas. `Prefer: code=404`, `example=name` and `dynamic=true` choose, and `Accept` the media type.
@@ -24,6 +24,19 @@ pub struct Mock {
     /// Bytes of a request's body that is judged; a larger one is 413.
     #[serde(default = "max_body_size")]
     pub max_body_size: Size,
+}
+
+impl Mock {
+    /// What is judged must have room, and a bound of what is not judged bounds nothing.
+    pub(crate) fn validate_bounds(&self, at: &mut Context<'_, '_>) {
+        if self.max_body_size.bytes() == 0 {
+            at.field("maxBodySize", |at| at.error("expected more than nothing"));
+        } else if !self.validate && at.is_written("maxBodySize") {
+            at.field("maxBodySize", |at| {
+                at.warning("bodies are bounded where they are judged, and `validate: false` judges none");
+            });
+        }
+    }
 }
 
 fn yes() -> bool {

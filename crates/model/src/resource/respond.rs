@@ -53,6 +53,7 @@ impl Settings for Respond {
             if let Some(other) = others {
                 at.error(format!("has both `openapi` and `{other}`; the document says what is answered"));
             }
+            at.field("openapi", |at| mock.validate_bounds(at));
             if mock.base_path.as_ref().is_some_and(|base| !base.starts_with('/') && !base.is_empty()) {
                 at.field("openapi", |at| {
                     at.field("basePath", |at| at.error("expected a path that begins with `/`"));

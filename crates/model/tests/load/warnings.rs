@@ -398,6 +398,19 @@ fn a_price_behind_a_wider_one_of_its_provider_is_told() {
     }
 }
 
+#[test]
+fn bounds_of_bodies_that_a_mock_does_not_judge_are_told() {
+    for (settings, place, message) in [
+        ("validate: false, maxBodySize: 1KiB", "routes[0].respond.openapi.maxBodySize", "judges none"),
+        ("maxBodySize: 0B", "routes[0].respond.openapi.maxBodySize", "expected more than nothing"),
+        ("maxBodySize: 1KiB", "", ""),
+        ("validate: false", "", ""),
+    ] {
+        let told = route("{}", "", &format!("respond: {{openapi: {{file: api.yaml, {settings}}}}}"));
+        check(&told, place, message);
+    }
+}
+
 /// What was left out because it is wrong would be taken for what nobody wrote.
 #[test]
 fn what_is_wrong_elsewhere_makes_no_warning() {

@@ -65,8 +65,17 @@ impl Mock {
     pub(super) fn compile(settings: &Settings, cx: &Building<'_>) -> Result<Self, String> {
         let wrong = |error: String| format!("openapi.file: `{}`: {error}", settings.file);
         let document = openapi::read(&settings.file, &settings.with, cx.snapshot).map_err(wrong)?;
-        let wanted = Wanted { requests: settings.validate, answers: false };
-        let api = Api::compile(&document, settings.base_path.as_deref(), wanted).map_err(wrong)?;
+        let build = |requests| {
+            let wanted = Wanted { requests, answers: false };
+            Api::compile(&document, settings.base_path.as_deref(), wanted)
+        };
+        let api = build(settings.validate).map_err(|error| {
+            // What it says of requests is wrong, and nothing that answers are made of.
+            let is_of_requests = settings.validate && build(false).is_ok();
+            let help =
+                if is_of_requests { "; `validate: false` answers without judging requests" } else { "" };
+            wrong(format!("{error}{help}"))
+        })?;
         let body_bytes_max = settings.max_body_size.get();
         let mock = Self { document, api, validates: settings.validate, body_bytes_max };
         // Each answer is made once, so that what cannot be made is known now.

@@ -69,12 +69,15 @@ impl ExtAuth {
     }
 }
 
+/// How long a body that nobody wants is waited for, at most: each that does not end holds a connection, and a place at the service.
+const UNWANTED_MAX: Duration = Duration::from_secs(1);
+
 /// Reads a body that nobody wants to its end, for a connection on which a part of one is left cannot be asked on again. What has
 /// come already is read here; the rest, for so long, beside the call, which does not wait for it.
 fn read_out(mut body: Body, patience: Duration) {
     if gathered(&mut body).now_or_never().is_none() {
         tokio::task::spawn_local(async move {
-            let _ = tokio::time::timeout(patience, gathered(&mut body)).await;
+            let _ = tokio::time::timeout(patience.min(UNWANTED_MAX), gathered(&mut body)).await;
         });
     }
 }

@@ -187,6 +187,15 @@ fn what_cannot_be_answered_is_told_when_it_is_loaded() {
         .expect("a file");
         refused(&text(""), words);
     }
+    let post = "parameters: [{name: x, in: path, required: true, schema: {}}], responses: {'200': {description: good}}";
+    fs::write(&file, format!("openapi: 3.1.0\npaths: {{/a: {{post: {{{post}}}}}}}\n")).expect("a file");
+    refused(
+        &text(""),
+        &[
+            "paths./a.post: parameter `x` is not in the path",
+            "`validate: false` answers without judging requests",
+        ],
+    );
     fs::write(&file, PETS).expect("a file");
     refused(&text(", status: 200"), &["has both `openapi` and `status`"]);
 }
