@@ -264,6 +264,47 @@ fn patterns_match_alike_whatever_their_capitals_and_escapes() {
     assert_eq!(route_of(&router, "/a%20b"), "space");
 }
 
+/// The method that a preflight to `/x` stands for beside a wider route; the route `own` answers preflights.
+fn preflight_for(wide: &str, headers: &[(&'static str, &'static str)]) -> Option<Method> {
+    let router = router(&format!(
+        r#"[{{"name": "own", "match": [{{"path": {{"prefix": "/x"}}, "methods": ["POST"]}}], "respond": {{}}}},
+            {{"name": "wide", "match": [{{"path": {{"prefix": "/"}}{wide}}}], "respond": {{}}}}]"#
+    ));
+    let mut asked = Asked {
+        host: None,
+        path: "/x".to_owned(),
+        method: Method::OPTIONS,
+        headers: HeaderMap::new(),
+        query: None,
+        client: Ipv4Addr::LOCALHOST.into(),
+        sni: None,
+    };
+    for (name, value) in headers {
+        asked.headers.append(*name, HeaderValue::from_static(*value));
+    }
+    router.stands_for(&asked.view(), |id| router.route_name(id) == "own")
+}
+
+#[test]
+fn a_preflight_stands_for_the_request_after_it_unless_a_rule_is_there_for_it() {
+    const ORIGIN: (&str, &str) = ("origin", "https://a.test");
+    const POST: (&str, &str) = ("access-control-request-method", "POST");
+    let asks = |method: &'static str| [ORIGIN, ("access-control-request-method", method)];
+    assert_eq!(preflight_for("", &asks("POST")), Some(Method::POST));
+    for headers in [&asks("DELETE")[..], &asks("post"), &asks(""), &asks("P OST"), &[ORIGIN], &[POST], &[]] {
+        assert_eq!(preflight_for("", headers), None, "{headers:?}");
+    }
+    for wide in [
+        r#", "methods": ["OPTIONS"]"#,
+        r#", "when": "request.method == 'OPTIONS'""#,
+        r#", "headers": [{"name": "access-control-request-method"}]"#,
+        r#", "when": "request.headers['Access-Control-Request-Method'] == 'POST'""#,
+    ] {
+        assert_eq!(preflight_for(wide, &asks("POST")), None, "{wide}");
+    }
+    assert_eq!(preflight_for(r#", "headers": [{"name": "x-other"}]"#, &asks("POST")), Some(Method::POST));
+}
+
 #[test]
 fn prefixes_end_at_segments() {
     let router = router(
