@@ -279,8 +279,8 @@ fn preflight_for(wide: &str, headers: &[(&'static str, &'static str)]) -> Option
         client: Ipv4Addr::LOCALHOST.into(),
         sni: None,
     };
-    for (name, value) in headers {
-        asked.headers.append(*name, HeaderValue::from_static(*value));
+    for (name, value) in headers.iter().copied() {
+        asked.headers.append(name, HeaderValue::from_static(value));
     }
     router.stands_for(&asked.view(), |id| router.route_name(id) == "own")
 }
