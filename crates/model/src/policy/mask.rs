@@ -88,6 +88,16 @@ impl Settings for Mask {
     }
 }
 
+/// Warns of a path in another language, where a member may be called so and nothing else could be written.
+pub(super) fn warn_of_another_language(path: &str, at: &mut Context<'_, '_>) {
+    if let Some(instead) = in_another_language(path) {
+        at.warning_with(
+            format!("`{path}` is no JSONPath and no JSON Pointer: only members that are called so are found"),
+            format!("names with dots between them, such as {instead}"),
+        );
+    }
+}
+
 /// What could be meant by a path of JSONPath (`$.a.b`) or of JSON Pointer (`/a/b`); none of all others.
 fn in_another_language(path: &str) -> Option<String> {
     let rest = path.strip_prefix('$').filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Settings};
+use super::{Place, Settings, mask::warn_of_another_language};
 use crate::{Duration, HeaderName, Percent, Size, load::Context, resource::route::Handler, rules::Around};
 
 /// Sends copies of requests to another upstream, beside the one that answers: clients never wait for it and never see
@@ -111,6 +111,8 @@ impl Settings for Mirror {
                             format!("`{path}` is no path"),
                             "names with dots between them, `[]` behind a list's name, and `*` for any name",
                         );
+                    } else {
+                        warn_of_another_language(path, at);
                     }
                 });
             });

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Settings, transform::status};
+use super::{Place, Settings, mask::warn_of_another_language, transform::status};
 use crate::{Size, load::Context};
 
 /// Makes problem documents (RFC 9457) of services' errors, whatever their shape. The status stays, and so do fields such as
@@ -63,6 +63,8 @@ impl Settings for NormalizeErrors {
                     format!("`{path}` is no path"),
                     "names with dots between them, such as `error.message`",
                 );
+            } else {
+                warn_of_another_language(path, at);
             }
         });
     }

@@ -399,6 +399,26 @@ fn a_price_behind_a_wider_one_of_its_provider_is_told() {
 }
 
 #[test]
+fn a_path_in_another_language_that_finds_nothing_is_told() {
+    for (path, instead) in [
+        ("$.meta.at", "such as `meta.at`"),
+        ("/meta/at", "such as `meta.at`"),
+        ("meta.at", ""),
+        ("meta.$", ""),
+        ("a/b", ""),
+    ] {
+        let place = |key: &str| match instead {
+            "" => String::new(),
+            _ => format!("routes[0].policies[0].{key}"),
+        };
+        let mirror = format!("{{mirror: {{upstream: b, diff: {{ignore: [id, '{path}']}}}}}}");
+        check(&route("{}", &mirror, BACKENDS), &place("mirror.diff.ignore[1]"), instead);
+        let errors = format!("{{normalizeErrors: {{detailFrom: ['{path}']}}}}");
+        check(&route("{}", &errors, BACKENDS), &place("normalizeErrors.detailFrom[0]"), instead);
+    }
+}
+
+#[test]
 fn bounds_of_bodies_that_a_mock_does_not_judge_are_told() {
     for (settings, place, message) in [
         ("validate: false, maxBodySize: 1KiB", "routes[0].respond.openapi.maxBodySize", "judges none"),
