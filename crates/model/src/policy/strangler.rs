@@ -164,12 +164,16 @@ impl Settings for Strangler {
             if seen.iter().any(|earlier| earlier.name == rule.name) {
                 at.field("name", |at| at.error(format!("there are two rules `{}`", rule.name)));
             } else if let Some(wider) = seen.iter().find(|earlier| at.is_whole() && earlier.covers(rule)) {
+                let help = match rule.covers(wider) {
+                    true => "leave one of the two out".to_owned(),
+                    false => format!("put it before `{}`", wider.name),
+                };
                 at.warning_with(
                     format!(
                         "`{}` stands before it and takes all of its calls: this rule moves nobody",
                         wider.name
                     ),
-                    format!("put it before `{}`", wider.name),
+                    help,
                 );
             }
             seen.push(rule);

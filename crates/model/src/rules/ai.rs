@@ -37,6 +37,10 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
                 );
             });
         } else if let Some(wider) = before.iter().find(|wider| takes_all_of(wider, price)) {
+            let help = match takes_all_of(price, wider) {
+                true => "leave one of the two out",
+                false => "put it before that one",
+            };
             at.field("model", |at| {
                 at.warning_with(
                     format!(
@@ -44,7 +48,7 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
                          counts",
                         wider.model
                     ),
-                    "put it before that one",
+                    help,
                 );
             });
         }
