@@ -254,7 +254,8 @@ impl Settings for Oidc {
             let paths = || route.matches.iter().map(|one| one.path.as_ref());
             route.matches.is_empty() || paths().any(|path| path.is_none_or(|path| path.may_match(&callback)))
         };
-        if !around.routes_with(|policy| self.is_same_client(policy)).any(matches) {
+        let is_on_another = || around.routes_with(|policy| self.is_same_client(policy)).any(matches);
+        if !matches(around.route) && !is_on_another() {
             at.field("path", |at| {
                 at.error_with(
                     format!("no route with this policy matches `{callback}`, where a sign-in ends: none would ever end"),

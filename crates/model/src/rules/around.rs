@@ -51,7 +51,7 @@ impl<'w> Around<'w> {
     /// Whether something finds out who calls: of the route's, or of an upstream that it may ask.
     pub(crate) fn authenticates(&self) -> bool {
         let asked = self.route.handler.upstreams();
-        let upstreams = self.config().upstreams.iter().filter(|one| asked.contains(&one.name.as_str()));
+        let upstreams = asked.into_iter().filter_map(|name| self.world.upstream(name));
         let theirs = upstreams.flat_map(|one| &one.policies).map(|used| self.world.policy(used));
         let finds = |policy: Option<&Policy>| policy.is_none_or(|one| one.phase() == Phase::Authentication);
         self.all().chain(theirs).any(finds)

@@ -1,9 +1,12 @@
 //! An answer that is given again never comes to an upstream, nor to the policies that stand there. And what lies on disk
 //! lies in a directory of one cache.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Component, Path, PathBuf},
+};
 
-use crate::{Config, Phase, Policy, PolicyUse, Route, load::Context, policy::cache::CacheKey};
+use crate::{Config, Phase, Policy, PolicyUse, Route, Upstream, load::Context, policy::cache::CacheKey};
 
 /// Refuses a cache before an upstream whose own policies judge who may have an answer, and one whose answers hold
 /// something of one caller's.
@@ -11,11 +14,17 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
     let judges = |policy: &Policy| {
         matches!(policy.phase(), Phase::IpRestriction | Phase::Authentication | Phase::Authorization)
     };
+    // Looked up once for all routes, of which there may be thousands.
+    let known: HashMap<&str, &Upstream> =
+        config.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream)).collect();
+    let of_consumers =
+        config.consumers.iter().find_map(|one| of(config, &one.policies).find_map(Policy::cache_key));
     at.each("routes", &config.routes, |at, route| {
-        let Some((place, key)) = cached_by(config, route) else { return };
+        let of_consumers = of_consumers.map(|key| ("of a consumer", key));
+        let Some((place, key)) = cached_by(config, route).or(of_consumers) else { return };
         let mut names = route.handler.upstreams();
         names.extend(of(config, &route.policies).flat_map(Policy::leads_to));
-        let upstreams = config.upstreams.iter().filter(|one| names.contains(&one.name.as_str()));
+        let upstreams = names.iter().filter_map(|name| known.get(name).copied());
         let judged = upstreams.clone().find_map(|upstream| {
             Some((&upstream.name, of(config, &upstream.policies).find(|policy| judges(policy))?.name()))
         });
@@ -157,7 +166,7 @@ fn listeners<'c>(config: &'c Config, route: &'c Route) -> impl Iterator<Item = &
     config.listeners.iter().filter(move |listener| is_on(&listener.name))
 }
 
-/// Where the cache stands that a route's answers may be kept in, and how it tells them apart.
+/// Where the cache stands that a route's answers may be kept in whoever calls, and how it tells them apart.
 fn cached_by<'c>(config: &'c Config, route: &'c Route) -> Option<(&'static str, &'c CacheKey)> {
     let cache = |uses| of(config, uses).find_map(Policy::cache_key);
     cache(&route.policies)
@@ -168,13 +177,6 @@ fn cached_by<'c>(config: &'c Config, route: &'c Route) -> Option<(&'static str, 
                 .map(|key| ("of a listener", key))
         })
         .or_else(|| cache(&config.global_policies).map(|key| ("of `globalPolicies`", key)))
-        .or_else(|| {
-            config
-                .consumers
-                .iter()
-                .find_map(|consumer| cache(&consumer.policies))
-                .map(|key| ("of a consumer", key))
-        })
 }
 
 fn of<'c>(config: &'c Config, uses: &'c [PolicyUse]) -> impl Iterator<Item = &'c Policy> {
