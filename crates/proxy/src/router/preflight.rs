@@ -30,10 +30,10 @@ impl Router {
         }
         let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
         let asked = Method::from_bytes(asked.as_bytes()).ok()?;
-        let next = RequestView { method: &asked, ..*request };
-        if self.is_for_itself(request, &next) {
+        if self.is_for_itself(request) {
             return None;
         }
+        let next = RequestView { method: &asked, ..*request };
         match self.find(&next, &mut Captures::default()) {
             Found::Route { id, .. } if answers(id) => Some(asked),
             _ => None,
@@ -41,23 +41,25 @@ impl Router {
     }
 
     /// Whether the rule that takes a preflight wants it as such, and does not take it as one request of any method.
-    fn is_for_itself(&self, preflight: &RequestView<'_>, next: &RequestView<'_>) -> bool {
-        let mut own = false;
+    fn is_for_itself(&self, preflight: &RequestView<'_>) -> bool {
+        let mut is_own = false;
         self.visit(preflight, &mut |index, ranges| {
             let rule = &self.rules[index as usize];
             let takes =
                 rule.takes_method(preflight.method) && rule.judge(preflight, ranges, self) == Verdict::Match;
-            own = takes && (is_about_preflights(rule) || rule.judge(next, ranges, self) != Verdict::Match);
+            is_own = takes && names_preflights(rule);
             takes
         });
-        own
+        is_own
     }
 }
 
-/// Whether a rule names its methods, or looks at what only preflights have.
-fn is_about_preflights(rule: &Rule) -> bool {
+/// Whether a rule that takes a preflight names `OPTIONS`, or looks at what only preflights have.
+fn names_preflights(rule: &Rule) -> bool {
     let asked = header::ACCESS_CONTROL_REQUEST_METHOD;
+    let is_named =
+        |text: &str| text.contains("OPTIONS") || text.to_ascii_lowercase().contains(asked.as_str());
     !rule.methods.is_empty()
         || rule.headers.iter().any(|test| *test.name() == asked)
-        || rule.when.as_ref().is_some_and(|(text, _)| text.to_ascii_lowercase().contains(asked.as_str()))
+        || rule.when.as_ref().is_some_and(|(text, _)| is_named(text))
 }

@@ -298,11 +298,14 @@ fn a_preflight_stands_for_the_request_after_it_unless_a_rule_is_there_for_it() {
         r#", "methods": ["OPTIONS"]"#,
         r#", "when": "request.method == 'OPTIONS'""#,
         r#", "headers": [{"name": "access-control-request-method"}]"#,
+        r#", "when": "request.method in ['GET', 'OPTIONS']""#,
         r#", "when": "request.headers['Access-Control-Request-Method'] == 'POST'""#,
     ] {
         assert_eq!(preflight_for(wide, &asks("POST")), None, "{wide}");
     }
-    assert_eq!(preflight_for(r#", "headers": [{"name": "x-other"}]"#, &asks("POST")), Some(Method::POST));
+    for wide in [r#", "headers": [{"name": "x-other"}]"#, r#", "when": "request.method != 'POST'""#] {
+        assert_eq!(preflight_for(wide, &asks("POST")), Some(Method::POST), "{wide}");
+    }
 }
 
 #[test]
