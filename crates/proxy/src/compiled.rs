@@ -400,6 +400,11 @@ impl Route {
                 return None;
             }
         };
+        debug_assert!(
+            are_the_same(&handler.upstreams(), &settings.handler.upstreams()),
+            "the settings of `{}` name other upstreams than its behaviour asks",
+            settings.handler.name()
+        );
         let others = match &handler {
             Handler::Backends(_) => chain.leads_to(),
             _ => Vec::new(),
@@ -409,6 +414,12 @@ impl Route {
         let (name, path) = (settings.name.as_str().into(), settings.path.clone());
         Some(Self { name, chain, beyond, handler, path, made_by })
     }
+}
+
+/// Whether upstreams are those of these names, each at least once.
+fn are_the_same(upstreams: &[&Arc<Upstream>], names: &[&str]) -> bool {
+    upstreams.iter().all(|one| names.contains(&&*one.name))
+        && names.iter().all(|name| upstreams.iter().any(|one| *one.name == **name))
 }
 
 /// What gateways count together, where the configuration names a Redis.
