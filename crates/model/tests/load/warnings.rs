@@ -435,7 +435,7 @@ fn bounds_of_bodies_that_a_mock_does_not_judge_are_told() {
 #[test]
 fn what_is_wrong_elsewhere_makes_no_warning() {
     let rules = "{strangler: {rules: [{name: one, to: b, percent: 5, path: {prefx: /a}}, {name: two, to: b, percent: 5}]}}";
-    let quotas = "{quota: {limit: 1, nam: a}}, {quota: {limit: 2}}";
+    let quotas = "{quota: {key: clientAddress, limit: 1, nam: a}}, {quota: {key: clientAddress, limit: 2}}";
     let validate = "{validate: {answers: enforce, schemas: {body: {schema: {}}, answr: {schema: {}}}}}";
     for policies in [rules, quotas, validate] {
         let told = route("{}", policies, BACKENDS);
