@@ -54,12 +54,12 @@ impl<'w> Around<'w> {
         let upstreams = asked.into_iter().filter_map(|name| self.world.upstream(name));
         let theirs = upstreams.flat_map(|one| &one.policies).map(|used| self.world.policy(used));
         let finds = |policy: Option<&Policy>| policy.is_none_or(|one| one.phase() == Phase::Authentication);
-        self.all().chain(theirs).any(finds)
+        !self.world.is_whole() || self.all().chain(theirs).any(finds)
     }
 
     /// Whether something tells more of a caller than its name: the claims of a token, or what is like them.
     pub(crate) fn has_claims(&self) -> bool {
-        self.all().any(|policy| policy.is_none_or(Policy::tells_claims))
+        !self.world.is_whole() || self.all().any(|policy| policy.is_none_or(Policy::tells_claims))
     }
 
     /// Whether some listener of the route asks clients for certificates.

@@ -107,7 +107,7 @@ pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found
     placement::check(config, at);
     cached::check(config, at);
     cached::directories(config, at);
-    let world = route::World::new(config);
+    let world = route::World::new(config, at.is_whole());
     route::for_no_models(&world, at);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
 }

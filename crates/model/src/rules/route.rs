@@ -18,15 +18,23 @@ pub(crate) struct World<'c> {
     config: &'c Config,
     upstreams: HashMap<&'c str, &'c Upstream>,
     policies: HashMap<&'c str, &'c Policy>,
+    /// Whether nothing of the configuration was left out as wrong: what was might be what finds out who calls.
+    is_whole: bool,
 }
 
 impl<'c> World<'c> {
-    pub(super) fn new(config: &'c Config) -> Self {
+    pub(super) fn new(config: &'c Config, is_whole: bool) -> Self {
         Self {
             config,
             upstreams: config.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream)).collect(),
             policies: config.policies.iter().map(|named| (named.name.as_str(), &named.policy)).collect(),
+            is_whole,
         }
+    }
+
+    /// Whether nothing of the configuration was left out as wrong.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     pub(crate) fn config(&self) -> &'c Config {
@@ -56,7 +64,7 @@ impl<'c> World<'c> {
         })
     }
 
-    /// Whether something authenticates before a route, wherever it is.
+    /// Whether something authenticates before a route, wherever it is; or might, had it been written right.
     pub(crate) fn knows_callers(&self, route: &Route) -> bool {
         let on_all = |listeners: &[Listener]| {
             let mut here = listeners.iter().filter(|listener| match &route.listeners {
@@ -65,7 +73,8 @@ impl<'c> World<'c> {
             });
             here.all(|listener| self.authenticates(&listener.policies))
         };
-        self.authenticates(&route.policies)
+        !self.is_whole
+            || self.authenticates(&route.policies)
             || self.authenticates(&self.config.global_policies)
             || on_all(&self.config.listeners)
     }

@@ -437,7 +437,10 @@ fn what_is_wrong_elsewhere_makes_no_warning() {
     let rules = "{strangler: {rules: [{name: one, to: b, percent: 5, path: {prefx: /a}}, {name: two, to: b, percent: 5}]}}";
     let quotas = "{quota: {key: clientAddress, limit: 1, nam: a}}, {quota: {key: clientAddress, limit: 2}}";
     let validate = "{validate: {answers: enforce, schemas: {body: {schema: {}}, answr: {schema: {}}}}}";
-    for policies in [rules, quotas, validate] {
+    let claim = "{jvt: {issuer: a}}, {rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}";
+    let list = "{keyAth: {}}, {acl: {allowClaims: {role: [admin]}}}";
+    let lockout = "{keyAth: {}}, {lockout: {}}";
+    for policies in [rules, quotas, validate, claim, list, lockout] {
         let told = route("{}", policies, BACKENDS);
         assert!(told.contains("unknown key") && !told.contains("warning: "), "{told}");
     }
