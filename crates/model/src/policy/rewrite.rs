@@ -53,6 +53,10 @@ impl Settings for Rewrite {
         Place::Transform
     }
 
+    fn moves_paths(&self) -> bool {
+        self.path.is_some()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.path.is_none() && self.host.is_none() {
             at.error("expected `path` or `host`, found neither");

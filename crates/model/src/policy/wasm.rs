@@ -66,6 +66,10 @@ impl Settings for Wasm {
         }
     }
 
+    fn moves_paths(&self) -> bool {
+        true
+    }
+
     fn runs(&self) -> Option<&str> {
         Some(&self.plugin)
     }

@@ -154,6 +154,9 @@ fn one_match(at: &mut Context<'_, '_>, one: &Match) {
             .filter(|given| **given)
             .count()
     };
+    if let Some(path) = &one.path {
+        at.field("path", |at| path.validate(at));
+    }
     let wrong = "expected at most one of `exact`, `prefix`, `regex` and `present`";
     at.each("headers", &one.headers, |at, header| {
         if tests(&header.exact, &header.prefix, &header.regex, &header.present.map(|_| String::new())) > 1 {
