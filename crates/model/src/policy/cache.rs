@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Settings};
+use super::{Place, Policy, Settings};
 use crate::{
     Duration, HeaderName, Percent, Size,
     load::Context,
@@ -181,7 +181,7 @@ impl Settings for Cache {
         }
         // A shared one may stand on routes that are open, too.
         let assumes = !self.default_ttl.is_zero() && !self.key.consumer && !around.is_shared;
-        if assumes && around.knows_everybody() {
+        if assumes && around.surely_has(Policy::knows_everybody) {
             at.field("defaultTtl", |at| {
                 at.warning_with(
                     "nothing is assumed of answers to callers who are known, as all are here: this keeps none",

@@ -144,6 +144,11 @@ pub(crate) trait Settings {
         false
     }
 
+    /// Whether it lets in no more than some, by their addresses, places or conditions.
+    fn narrows(&self) -> bool {
+        false
+    }
+
     /// Whether the path may be another one after it.
     fn moves_paths(&self) -> bool {
         false
@@ -475,6 +480,11 @@ impl Policy {
     /// Whether it finds out who calls, of everybody who comes past it.
     pub(crate) fn knows_everybody(&self) -> bool {
         self.authentication().is_some_and(|one| one.anonymous.is_none()) && !self.lets_in_unknown()
+    }
+
+    /// Whether it lets in no more than some, whoever they are.
+    pub(crate) fn narrows(&self) -> bool {
+        self.settings().narrows()
     }
 
     /// Whether the path may be another one after it.

@@ -256,7 +256,7 @@ impl Settings for Oidc {
         };
         Some(Sessions {
             cookie: format!("{prefix}{name}"),
-            client: (&self.issuer, &self.client_id),
+            client: (self.issuer.as_str(), self.client_id.as_str()),
             is_elsewhere: self.store == SessionStore::Redis,
             callback: format!("{}/callback", self.path),
             public_url: self.public_url.as_deref(),

@@ -67,15 +67,20 @@ impl<'w> Around<'w> {
         self.all().chain(theirs).any(|policy| policy.is_none_or(&is_like))
     }
 
-    /// Whether everybody who comes through is known, on whichever listener they come.
-    pub(crate) fn knows_everybody(&self) -> bool {
-        let knows = |uses: &[PolicyUse]| {
-            uses.iter().filter_map(|used| self.world.policy(used)).any(Policy::knows_everybody)
+    /// Whether something finds out who calls before the route's policies judge that, on some listener at least.
+    pub(super) fn may_know_callers(&self) -> bool {
+        self.all().any(|policy| policy.is_none_or(|one| one.phase() == Phase::Authentication))
+    }
+
+    /// Whether a policy like this runs for every call, on whichever listener it comes.
+    pub(crate) fn surely_has(&self, is_like: impl Fn(&Policy) -> bool) -> bool {
+        let has = |uses: &[PolicyUse]| {
+            uses.iter().filter_map(|used| self.world.policy(used)).any(|one| is_like(one))
         };
         let mut listeners = self.listeners().peekable();
-        knows(&self.route.policies)
-            || knows(&self.config().global_policies)
-            || (listeners.peek().is_some() && listeners.all(|listener| knows(&listener.policies)))
+        has(&self.route.policies)
+            || has(&self.config().global_policies)
+            || (listeners.peek().is_some() && listeners.all(|listener| has(&listener.policies)))
     }
 
     /// Whether something may change the path before the handler has it.

@@ -46,6 +46,8 @@ fn what_does_nothing_on_its_route_is_told_and_what_does_something_is_not() {
         ("{graphql: {limits: {cost: 1}}}".into(), "", None),
         ("{mirror: {upstream: a}}".into(), "mirror.upstream", Some("gets each copied request twice")),
         ("{mirror: {upstream: b}}".into(), "", None),
+        // Compared with itself it tells what differs from call to call.
+        ("{mirror: {upstream: a, diff: {}}}".into(), "", None),
         (
             "{rateLimit: {limit: 1, window: 1s, key: {claim: sub}}}".into(),
             "rateLimit.key",
@@ -732,4 +734,31 @@ fn a_nonce_that_nothing_signs_is_told() {
             _ => check(&told, &format!("routes[0].policies[0].antiReplay{}", key.trim_matches(':')), message),
         }
     }
+}
+
+#[test]
+fn models_that_no_more_than_some_may_ask_are_not_told_to_be_open() {
+    for (policies, is_told) in [
+        ("", true),
+        ("{ipRestriction: {deny: [10.0.0.0/8]}}", true),
+        ("{ipRestriction: {allow: [10.0.0.0/8]}}", false),
+        ("{authorize: {rules: [{require: \"request.method == 'GET'\"}]}}", false),
+        (KEYS, false),
+    ] {
+        let place = if is_told { "routes[0].ai" } else { "" };
+        check(&ai("", policies, ""), place, "open to everybody");
+    }
+}
+
+#[test]
+fn a_list_of_names_of_those_who_are_known_on_one_listener_refuses_not_everybody() {
+    let listeners = |policies: &str| {
+        format!(
+            "listeners: [{{name: web, address: \"127.0.0.1:8080\"}}, {{name: inner, address: \"127.0.0.1:8081\", policies: [{policies}]}}]"
+        )
+    };
+    let acl =
+        format!("routes: [{{name: r, policies: [{{acl: {{allowClaims: {{role: [admin]}}}}}}], {BACKENDS}}}]");
+    check(&whole(&listeners(KEYS), &acl), "", "");
+    check(&whole(&listeners(""), &acl), "routes[0].policies[0]", "it refuses everybody");
 }
