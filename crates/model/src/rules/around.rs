@@ -74,9 +74,7 @@ impl<'w> Around<'w> {
 
     /// Whether a policy like this runs for every call, on whichever listener it comes.
     pub(crate) fn surely_has(&self, is_like: impl Fn(&Policy) -> bool) -> bool {
-        let has = |uses: &[PolicyUse]| {
-            uses.iter().filter_map(|used| self.world.policy(used)).any(|one| is_like(one))
-        };
+        let has = |uses: &[PolicyUse]| uses.iter().filter_map(|used| self.world.policy(used)).any(&is_like);
         let mut listeners = self.listeners().peekable();
         has(&self.route.policies)
             || has(&self.config().global_policies)
