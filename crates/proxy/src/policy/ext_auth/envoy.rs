@@ -176,7 +176,8 @@ impl ExtAuth {
         }
         // Where ALPN decides, it may be HTTP/1.1 that is spoken. What some server says there is nothing to read.
         let kind = head.headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
-        if let Some(kind) = kind.filter(|kind| !kind.starts_with(b"application/grpc")) {
+        let kind = kind.unwrap_or_else(|| b"of no type".to_vec());
+        if !kind.starts_with(b"application/grpc") {
             let kind: String = String::from_utf8_lossy(&kind).chars().take(KIND_CHARS_MAX).collect();
             return Err(format!(
                 "its answer is no gRPC, but `{kind}`: is its upstream one of `protocol: grpc`?"
