@@ -35,7 +35,12 @@ impl<'s> Fitting<'s> {
         last: Phase,
     ) -> Option<String> {
         let matches = &route.matches;
-        if matches.iter().all(|one| one.path.is_none()) || self.moves_paths(route, last) {
+        let takes_all = |one: &Match| match &one.path {
+            Some(PathMatch::Prefix(path)) => path.trim_end_matches('/').is_empty(),
+            Some(_) => false,
+            None => true,
+        };
+        if matches.is_empty() || matches.iter().any(takes_all) || self.moves_paths(route, last) {
             return None;
         }
         let snapshot = self.snapshot;
