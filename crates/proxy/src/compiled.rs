@@ -27,6 +27,7 @@ use crate::{
     issuers::{IssuerStatus, Issuers},
     ledger::{Ledger, shared::Accounts},
     listener::Listener,
+    openapi::fitting::Fitting,
     plugins::Plugins,
     policy::{
         Chain,
@@ -280,9 +281,7 @@ impl Compiled {
         match router {
             Some((router, odd)) if errors.is_empty() => {
                 let mut odd: Vec<Finding> = odd.into_iter().map(Finding::from).collect();
-                odd.extend(crate::handler::ai::odd::all(&snapshot));
-                odd.extend(crate::consumer::ended(&config, std::time::SystemTime::now()));
-                odd.extend(crate::handler::static_files::unfit(&snapshot));
+                odd.extend(oddities(&snapshot));
                 let consumer_identity = consumers.identity();
                 let protected_headers = crate::protected::headers(&snapshot);
                 let some = |need: fn(&crate::policy::Needs) -> bool| {
@@ -562,6 +561,17 @@ fn provider_upstreams(cx: &Building<'_>, errors: &mut Vec<Finding>) -> Vec<model
         }
     }
     upstreams
+}
+
+/// What is worth telling of a snapshot that can be compiled, and what only files and the clock tell.
+fn oddities(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut odd = crate::handler::ai::odd::all(snapshot);
+    odd.extend(crate::consumer::ended(&snapshot.config, std::time::SystemTime::now()));
+    odd.extend(crate::handler::static_files::unfit(snapshot));
+    let mut fitting = Fitting::new(snapshot);
+    odd.extend(crate::handler::respond::unfit(&mut fitting));
+    odd.extend(crate::policy::validate::unfit(&mut fitting));
+    odd
 }
 
 /// The upstreams of a snapshot; those that cannot be built are told and are not among them.

@@ -200,6 +200,11 @@ impl<'t, 'd> Context<'t, 'd> {
         }
     }
 
+    /// Whether an upstream is spoken to by HTTP/1.1 alone.
+    pub(crate) fn is_of_http1(&self, upstream: &str) -> bool {
+        self.scope.of_http1.contains(upstream)
+    }
+
     /// Reports a name that nothing has, with the nearest one that something has.
     pub(crate) fn refer(&mut self, named: Named, name: &str) {
         let known = self.scope.of(named);

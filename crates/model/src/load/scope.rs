@@ -53,6 +53,8 @@ pub(crate) struct Scope {
     token_issuers: BTreeSet<String>,
     plugins: BTreeSet<String>,
     acme_authorities: BTreeSet<String>,
+    /// Upstreams that are spoken to by HTTP/1.1 alone.
+    pub(super) of_http1: BTreeSet<String>,
     /// There is a `redis`.
     pub(super) redis: bool,
     /// There is a `postgres`.
@@ -77,6 +79,7 @@ impl Scope {
             token_issuers: names(tree, "tokenIssuers"),
             plugins: names(tree, "plugins"),
             acme_authorities: names(tree, "acme"),
+            of_http1: of_http1(tree),
             postgres: tree.get("postgres").is_some(),
             redis: tree.get("redis").is_some(),
         }
@@ -97,6 +100,16 @@ impl Scope {
             Named::AcmeAuthority => &self.acme_authorities,
         }
     }
+}
+
+/// Names of upstreams that are spoken to by HTTP/1.1 alone; what is wrong in itself is told elsewhere.
+fn of_http1(tree: &Node) -> BTreeSet<String> {
+    let all = tree.get("upstreams").into_iter().flat_map(Node::items).filter(|upstream| !upstream.tainted);
+    let of_http1 = all.filter(|upstream| match upstream.get("protocol").map(Node::text) {
+        None | Some(Some("auto")) => upstream.get("tls").is_none(),
+        Some(protocol) => protocol == Some("http1"),
+    });
+    of_http1.filter_map(|upstream| upstream.get("name")).filter_map(Node::text).map(str::to_owned).collect()
 }
 
 fn names(tree: &Node, list: &str) -> BTreeSet<String> {

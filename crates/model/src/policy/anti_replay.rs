@@ -8,6 +8,7 @@ use crate::{
     Duration, Enforcement, HeaderName, Percent,
     load::Context,
     resource::redis::{Store, WhenAway},
+    rules::Around,
 };
 
 /// Lets each request in once: it has a nonce, which its caller makes up, and the time at which it was made; 400 without.
@@ -96,6 +97,41 @@ impl Settings for AntiReplay {
 
     fn judges_arrivals(&self) -> bool {
         true
+    }
+
+    fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        // A component may look for signatures of its own.
+        if around.has(|policy| policy.runs().is_some()) {
+            return;
+        }
+        let headers = [("nonceHeader", &self.nonce_header), ("timestampHeader", &self.timestamp_header)];
+        for (key, name) in headers {
+            let signs = around.has(|policy| policy.covers(name).is_some());
+            if signs && !around.has(|policy| policy.covers(name) == Some(true)) {
+                at.field(key, |at| {
+                    at.warning_with(
+                        format!(
+                            "no signature has to cover `{name}` here: who sends a request again may change it"
+                        ),
+                        format!("`{name}` among the `components` of `hmac`"),
+                    );
+                });
+            }
+        }
+        // An upstream may look for a signature itself, and a certificate is none that a thief of requests has.
+        let may_be_judged = !(around.route.handler.answers_itself() || around.route.handler.asks_models())
+            || around.has(|policy| policy.authentication().is_some_and(|way| way.headers.is_empty()));
+        if !may_be_judged
+            && !around.has(|policy| headers.iter().any(|(_, name)| policy.covers(name).is_some()))
+        {
+            at.warning_with(
+                format!(
+                    "nothing here signs `{}` and `{}`: whoever sends a request again changes them",
+                    self.nonce_header, self.timestamp_header
+                ),
+                "`hmac` with both among its `components`",
+            );
+        }
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {

@@ -51,6 +51,22 @@ impl Settings for AnyOf {
         self.anonymous.is_none() && self.policies.iter().all(Policy::reads_credentials)
     }
 
+    fn reads_passwords(&self) -> bool {
+        self.policies.iter().any(Policy::reads_passwords)
+    }
+
+    fn reads_keys(&self) -> bool {
+        self.policies.iter().any(Policy::reads_keys)
+    }
+
+    fn covers(&self, header: &HeaderName) -> Option<bool> {
+        self.policies.iter().filter_map(|policy| policy.covers(header)).reduce(|one, other| one || other)
+    }
+
+    fn lets_in_unknown(&self) -> bool {
+        self.policies.iter().any(Policy::lets_in_unknown)
+    }
+
     fn tells_claims(&self) -> bool {
         self.policies.iter().any(Policy::tells_claims)
     }

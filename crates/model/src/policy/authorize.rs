@@ -48,6 +48,10 @@ impl Settings for Authorize {
         Place::Authorization(self)
     }
 
+    fn narrows(&self) -> bool {
+        self.mode == Enforcement::Enforce
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.each("rules", &self.rules, |at, rule| {
             if matches!(rule.status, 401 | 407) {

@@ -42,6 +42,14 @@ impl Settings for BasicAuth {
         self.anonymous.is_none()
     }
 
+    fn reads_passwords(&self) -> bool {
+        true
+    }
+
+    fn reads_keys(&self) -> bool {
+        false
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if let Some(consumer) = &self.anonymous {
             at.field("anonymous", |at| at.refer(Named::Consumer, consumer));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Settings};
+use super::{Place, Policy, Settings};
 use crate::{
     Duration, HeaderName, Percent, Size,
     load::Context,
@@ -178,6 +178,17 @@ impl Settings for Cache {
         // A shared one is told by such a route which of its answers have changed.
         if !around.is_shared && !around.may_take(&["GET", "HEAD"]) {
             at.warning("the route takes neither GET nor HEAD, whose answers alone are kept: this keeps none");
+        }
+        // A shared one may stand on routes that are open, too.
+        let assumes = !self.default_ttl.is_zero() && !self.key.consumer && !around.is_shared;
+        if assumes && around.surely_has(Policy::knows_everybody) {
+            at.field("defaultTtl", |at| {
+                at.warning_with(
+                    "nothing is assumed of answers to callers who are known, as all are here: this keeps none",
+                    "`key: {consumer: true}` where each may have answers of its own; where all get the same, let the \
+                     upstream say `public` or `s-maxage`",
+                );
+            });
         }
     }
 

@@ -184,12 +184,34 @@ impl Settings for ExtAuth {
         true
     }
 
+    /// The service judges whatever it is shown.
+    fn reads_passwords(&self) -> bool {
+        self.request_headers.iter().any(|name| name.as_str() == "authorization")
+    }
+
+    /// The service may well look for a signature where it is shown the header.
+    fn covers(&self, header: &HeaderName) -> Option<bool> {
+        self.request_headers.contains(header).then_some(true)
+    }
+
+    fn lets_in_unknown(&self) -> bool {
+        self.on_error == OnError::Allow
+    }
+
     fn tells_claims(&self) -> bool {
         true
     }
 
     fn validate(&self, at: &mut Context<'_, '_>) {
-        at.field("upstream", |at| at.refer(Named::Upstream, &self.upstream));
+        at.field("upstream", |at| {
+            at.refer(Named::Upstream, &self.upstream);
+            if self.protocol == ExtAuthProtocol::Grpc && at.is_of_http1(&self.upstream) {
+                at.error_with(
+                    format!("`{}` speaks HTTP/1.1, and gRPC goes over HTTP/2", self.upstream),
+                    "give the upstream `protocol: grpc`",
+                );
+            }
+        });
         if !self.path.starts_with('/') || self.path.parse::<http::uri::PathAndQuery>().is_err() {
             at.field("path", |at| at.error("expected a path such as `/verify`"));
         }

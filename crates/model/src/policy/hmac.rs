@@ -126,6 +126,13 @@ impl Settings for Hmac {
         true
     }
 
+    fn covers(&self, header: &HeaderName) -> Option<bool> {
+        // What the signature itself stands in cannot be changed either.
+        let own = self.style.headers().contains(&header.as_str());
+        let is_signed = || self.components.iter().any(|name| name == header.as_str());
+        Some(own || (self.style == SignatureStyle::HttpSignatures && is_signed()))
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         let is_webhook = self.style != SignatureStyle::HttpSignatures;
         if is_webhook && self.secrets.is_empty() {

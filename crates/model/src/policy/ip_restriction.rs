@@ -25,6 +25,10 @@ impl Settings for IpRestriction {
         Place::IpRestriction(self)
     }
 
+    fn narrows(&self) -> bool {
+        !self.allow.is_empty()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.allow.is_empty() && self.deny.is_empty() {
             at.error("expected networks under `allow` or `deny`, found none");

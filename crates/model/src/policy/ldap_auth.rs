@@ -244,6 +244,14 @@ impl Settings for LdapAuth {
         true
     }
 
+    fn reads_passwords(&self) -> bool {
+        true
+    }
+
+    fn reads_keys(&self) -> bool {
+        false
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.each("servers", &self.servers, |at, url| {
             if let Err(wrong) = is_server(url, self.start_tls) {

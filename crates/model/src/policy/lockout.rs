@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Settings};
+use super::{Place, Policy, Settings};
 use crate::{
     Cidr, Duration, Percent, Secret,
     load::Context,
@@ -73,6 +73,31 @@ pub enum LockoutBy {
     Key,
 }
 
+impl LockoutBy {
+    /// Who is told by something that nobody shows is never counted.
+    fn validate_around(self, around: &Around<'_>, at: &mut Context<'_, '_>) {
+        match self {
+            Self::Address => {}
+            Self::User | Self::UserAtAddress => {
+                if !around.has(Policy::reads_passwords) {
+                    at.warning_with(
+                        "no policy here reads users' names: this counts nobody",
+                        "`key` counts by what `keyAuth` and tokens show, `address` by where it comes from",
+                    );
+                }
+            }
+            Self::Key => {
+                if !around.has(Policy::reads_keys) {
+                    at.warning_with(
+                        "no policy here reads keys or tokens: this counts nobody",
+                        "`user` counts by users' names, `address` by where they come from",
+                    );
+                }
+            }
+        }
+    }
+}
+
 impl Default for Lockout {
     fn default() -> Self {
         Self {
@@ -109,6 +134,8 @@ impl Settings for Lockout {
                 "nothing finds out who calls here, so that no sign-in ever fails: this locks nobody out",
                 "where upstreams judge credentials themselves, `upstreamStatuses: [401]`",
             );
+        } else if self.upstream_statuses.is_empty() && !around.is_shared && at.is_written("by") {
+            at.each("by", &self.by, |at, by| by.validate_around(around, at));
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     HeaderName,
     diff::{Asks, GuardRule},
     load::Context,
-    rules::Around,
+    rules::{Around, Sessions},
 };
 
 /// Makes of each line a module, a variant and its place in everything that is asked of every policy.
@@ -139,6 +139,21 @@ pub(crate) trait Settings {
         false
     }
 
+    /// Whether it may let in somebody of whom nothing tells who that is, though nobody is `anonymous`.
+    fn lets_in_unknown(&self) -> bool {
+        false
+    }
+
+    /// Whether it lets in no more than some, by their addresses, places or conditions.
+    fn narrows(&self) -> bool {
+        false
+    }
+
+    /// Whether the path may be another one after it.
+    fn moves_paths(&self) -> bool {
+        false
+    }
+
     /// Whether it lets in nobody of whom nothing tells who that is.
     fn lets_in_nobody_unknown(&self) -> bool {
         false
@@ -147,6 +162,28 @@ pub(crate) trait Settings {
     /// Whether it knows callers by the credentials of consumers alone, and by nothing that tells of them from elsewhere.
     fn reads_credentials(&self) -> bool {
         false
+    }
+
+    /// Whether it looks for users' names with passwords.
+    fn reads_passwords(&self) -> bool {
+        false
+    }
+
+    /// Whether it looks for keys, tokens or signatures, which have no user's name. A session is none.
+    fn reads_keys(&self) -> bool {
+        let Place::Authentication(way) = self.place() else { return false };
+        way.parameter.is_some() || way.headers.iter().any(|name| name.as_str() != "cookie")
+    }
+
+    /// The sessions that it keeps in browsers.
+    fn sessions(&self) -> Option<Sessions<'_>> {
+        None
+    }
+
+    /// Whether requests that come past it have a signature that has to cover a header; nothing where it looks for none.
+    fn covers(&self, header: &HeaderName) -> Option<bool> {
+        let _ = header;
+        None
     }
 
     /// Whether all that it does is for the upstreams that are asked.
@@ -435,6 +472,26 @@ impl Policy {
         self.settings().tells_claims()
     }
 
+    /// Whether it may let in somebody of whom nothing tells who that is, though nobody is `anonymous`.
+    pub(crate) fn lets_in_unknown(&self) -> bool {
+        self.settings().lets_in_unknown()
+    }
+
+    /// Whether it finds out who calls, of everybody who comes past it.
+    pub(crate) fn knows_everybody(&self) -> bool {
+        self.authentication().is_some_and(|one| one.anonymous.is_none()) && !self.lets_in_unknown()
+    }
+
+    /// Whether it lets in no more than some, whoever they are.
+    pub(crate) fn narrows(&self) -> bool {
+        self.settings().narrows()
+    }
+
+    /// Whether the path may be another one after it.
+    pub fn moves_paths(&self) -> bool {
+        self.settings().moves_paths()
+    }
+
     /// Whether it lets in nobody of whom nothing tells who that is.
     pub(crate) fn lets_in_nobody_unknown(&self) -> bool {
         self.settings().lets_in_nobody_unknown()
@@ -443,6 +500,26 @@ impl Policy {
     /// Whether it knows callers by the credentials of consumers alone.
     pub(crate) fn reads_credentials(&self) -> bool {
         self.settings().reads_credentials()
+    }
+
+    /// Whether it looks for users' names with passwords.
+    pub(crate) fn reads_passwords(&self) -> bool {
+        self.settings().reads_passwords()
+    }
+
+    /// Whether it looks for keys, tokens or signatures, which have no user's name.
+    pub(crate) fn reads_keys(&self) -> bool {
+        self.settings().reads_keys()
+    }
+
+    /// The sessions that it keeps in browsers.
+    pub(crate) fn sessions(&self) -> Option<Sessions<'_>> {
+        self.settings().sessions()
+    }
+
+    /// Whether requests that come past it have a signature that has to cover a header; nothing where it looks for none.
+    pub(crate) fn covers(&self, header: &HeaderName) -> Option<bool> {
+        self.settings().covers(header)
     }
 
     /// The policies that it is made of.

@@ -15,7 +15,7 @@ use crate::{
     diff::{Asked, Asks, Demand, Terms, demand},
     load::{Context, scope::Named},
     resource::redis::WhenAway,
-    rules::Around,
+    rules::{Around, Sessions},
 };
 
 /// The most that a session may take, so that what is remembered of ended ones has an end.
@@ -245,6 +245,22 @@ impl Settings for Oidc {
 
     fn tells_claims(&self) -> bool {
         true
+    }
+
+    fn sessions(&self) -> Option<Sessions<'_>> {
+        let SessionCookie { name, domain, secure } = &self.cookie;
+        let prefix = match (secure, domain) {
+            (true, None) => "__Host-",
+            (true, Some(_)) => "__Secure-",
+            (false, _) => "",
+        };
+        Some(Sessions {
+            cookie: format!("{prefix}{name}"),
+            client: (self.issuer.as_str(), self.client_id.as_str()),
+            is_elsewhere: self.store == SessionStore::Redis,
+            callback: format!("{}/callback", self.path),
+            public_url: self.public_url.as_deref(),
+        })
     }
 
     /// Whoever has signed in returns to an address below `path`: some route of this client's has to match it.

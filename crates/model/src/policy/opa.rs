@@ -104,6 +104,10 @@ impl Settings for Opa {
         Place::Authorization(self)
     }
 
+    fn narrows(&self) -> bool {
+        true
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         at.field("upstream", |at| at.refer(Named::Upstream, &self.upstream));
         let is_part = |part: &str| {

@@ -53,6 +53,10 @@ impl Settings for Rewrite {
         Place::Transform
     }
 
+    fn moves_paths(&self) -> bool {
+        self.path.is_some()
+    }
+
     fn validate(&self, at: &mut Context<'_, '_>) {
         if self.path.is_none() && self.host.is_none() {
             at.error("expected `path` or `host`, found neither");
@@ -71,7 +75,9 @@ impl Settings for Rewrite {
         let Some(PathRewrite::StripPrefix(prefix)) = self.path.as_ref().filter(|_| !around.is_second) else {
             return;
         };
-        if let Some(path) = crate::rules::off_the_route(prefix, around.matches()) {
+        // A component may have made another path before.
+        let is_plain = || !around.has(|policy| policy.runs().is_some());
+        if let Some(path) = crate::rules::off_the_route(prefix, around.matches()).filter(|_| is_plain()) {
             at.field("path", |at| {
                 at.field("stripPrefix", |at| {
                     at.warning_with(

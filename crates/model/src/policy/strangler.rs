@@ -177,6 +177,9 @@ impl Settings for Strangler {
                 );
             }
             seen.push(rule);
+            if let Some(path) = &rule.path {
+                at.field("path", |at| path.validate(at));
+            }
             at.field("to", |at| at.refer(Named::Upstream, &rule.to));
             at.each("methods", &rule.methods, |at, method| {
                 if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-')

@@ -66,6 +66,15 @@ impl Settings for Wasm {
         }
     }
 
+    /// The component may refuse calls as it likes.
+    fn narrows(&self) -> bool {
+        true
+    }
+
+    fn moves_paths(&self) -> bool {
+        true
+    }
+
     fn runs(&self) -> Option<&str> {
         Some(&self.plugin)
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, HeaderName};
+use crate::{Cidr, HeaderName, load::Context};
 
 /// One way to match a route: everything given must hold.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -141,6 +141,21 @@ impl PathMatch {
                 built.map_or(true, |regex| regex.is_match(path))
             }
         }
+    }
+
+    /// Tells of a star that stands for anything elsewhere. In the middle of a path it may well be a letter.
+    pub(crate) fn validate(&self, at: &mut Context<'_, '_>) {
+        let Self::Prefix(path) = self else { return };
+        let Some(plain) = path.strip_suffix("/*").or_else(|| path.strip_suffix("/**")) else { return };
+        let plain = if plain.is_empty() { "/" } else { plain };
+        at.field("prefix", |at| {
+            at.warning_with(
+                format!(
+                    "a prefix has no wildcards: the star of `{path}` is a letter that paths have to have"
+                ),
+                format!("`prefix: {plain}` takes all that is below it"),
+            );
+        });
     }
 
     /// What every path begins with that it matches.

@@ -3,7 +3,7 @@
 mod credentials;
 
 pub(crate) use self::credentials::aws;
-use super::World;
+use super::{Around, World};
 use crate::{
     Config, Duration, Route,
     load::{Context, scope::Named},
@@ -299,7 +299,7 @@ pub(super) fn has_credentials(provider: &Provider) -> bool {
 impl Settings for AiRoute {
     fn validate(&self, of: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
         route(self, world.config(), at);
-        super::strip_prefix::check(self.strip_prefix.as_deref(), &of.matches, at);
+        super::strip_prefix::check(self.strip_prefix.as_deref(), &Around::handler(world, of), at);
     }
 
     fn is_for_models(&self) -> bool {

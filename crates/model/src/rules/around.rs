@@ -22,6 +22,11 @@ impl<'w> Around<'w> {
         Self { world, route, is_second, is_shared: matches!(used, PolicyUse::Shared(_)) }
     }
 
+    /// What is around the handler of a route.
+    pub(super) fn handler(world: &'w World<'w>, route: &'w Route) -> Self {
+        Self { world, route, is_second: false, is_shared: false }
+    }
+
     /// Whether a policy of this kind that stands further out runs before those of the route.
     pub(super) fn has_outer(&self, kind: &str) -> bool {
         let global = self.config().global_policies.iter();
@@ -50,11 +55,38 @@ impl<'w> Around<'w> {
 
     /// Whether something finds out who calls: of the route's, or of an upstream that it may ask.
     pub(crate) fn authenticates(&self) -> bool {
-        let asked = self.route.handler.upstreams();
+        self.has(|policy| policy.phase() == Phase::Authentication)
+    }
+
+    /// Whether some policy is like this, of the route's or of an upstream that it may ask.
+    pub(crate) fn has(&self, is_like: impl Fn(&Policy) -> bool) -> bool {
+        let mut asked = self.route.handler.upstreams();
+        asked.extend(self.all().flatten().flat_map(Policy::leads_to));
         let upstreams = asked.into_iter().filter_map(|name| self.world.upstream(name));
         let theirs = upstreams.flat_map(|one| &one.policies).map(|used| self.world.policy(used));
-        let finds = |policy: Option<&Policy>| policy.is_none_or(|one| one.phase() == Phase::Authentication);
-        !self.world.is_whole() || self.all().chain(theirs).any(finds)
+        !self.world.is_whole() || self.all().chain(theirs).any(|policy| policy.is_none_or(&is_like))
+    }
+
+    /// Whether something finds out who calls before the route's policies judge that, on some listener at least.
+    pub(super) fn may_know_callers(&self) -> bool {
+        let knows = |policy: Option<&Policy>| policy.is_none_or(|one| one.phase() == Phase::Authentication);
+        !self.world.is_whole() || self.all().any(knows)
+    }
+
+    /// Whether a policy like this runs for every call, on whichever listener it comes.
+    pub(crate) fn surely_has(&self, is_like: impl Fn(&Policy) -> bool) -> bool {
+        let has = |uses: &[PolicyUse]| uses.iter().filter_map(|used| self.world.policy(used)).any(&is_like);
+        let mut listeners = self.listeners().peekable();
+        has(&self.route.policies)
+            || has(&self.config().global_policies)
+            || (listeners.peek().is_some() && listeners.all(|listener| has(&listener.policies)))
+    }
+
+    /// Whether something may change the path before the handler has it.
+    pub(crate) fn moves_paths(&self) -> bool {
+        let of_consumers = self.config().consumers.iter().flat_map(|consumer| &consumer.policies);
+        let of_consumers = of_consumers.map(|used| self.world.policy(used));
+        self.all().chain(of_consumers).any(|policy| policy.is_none_or(Policy::moves_paths))
     }
 
     /// Whether something tells more of a caller than its name: the claims of a token, or what is like them.

@@ -22,6 +22,7 @@ mod prompt;
 mod publish;
 mod redis;
 mod route;
+mod sessions;
 mod static_files;
 mod stream_route;
 mod strip_prefix;
@@ -37,6 +38,7 @@ pub(crate) use around::Around;
 pub(crate) use policies::template;
 pub(crate) use publish::{missing_capture, places, topic};
 pub(crate) use route::World;
+pub(crate) use sessions::Sessions;
 pub(crate) use strip_prefix::off as off_the_route;
 
 use crate::{
@@ -110,4 +112,5 @@ pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found
     let world = route::World::new(config, at.is_whole());
     route::for_no_models(&world, at);
     at.each("routes", &config.routes, |at, route| route::check(route, &world, at));
+    sessions::check(&world, at);
 }

@@ -163,6 +163,9 @@ fn one_match(at: &mut Context<'_, '_>, one: &Match) {
             .filter(|given| **given)
             .count()
     };
+    if let Some(path) = &one.path {
+        at.field("path", |at| path.validate(at));
+    }
     let wrong = "expected at most one of `exact`, `prefix`, `regex` and `present`";
     at.each("headers", &one.headers, |at, header| {
         if tests(&header.exact, &header.prefix, &header.regex, &header.present.map(|_| String::new())) > 1 {
@@ -235,7 +238,13 @@ fn tries(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
 fn open_models(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
     let has_keys = || world.config.ai.iter().flat_map(|ai| &ai.providers).any(super::ai::has_credentials);
     let pays = route.handler.has_credentials() || route.handler.asks_models() && has_keys();
-    if !pays || world.knows_callers(route) {
+    let is_narrow =
+        !route.matches.is_empty() && route.matches.iter().all(|one| !one.client_address.is_empty());
+    if !pays
+        || is_narrow
+        || world.knows_callers(route)
+        || Around::handler(world, route).surely_has(Policy::narrows)
+    {
         return;
     }
     at.field(route.handler.name(), |at| {
@@ -254,7 +263,7 @@ fn acl_needs_identity(route: &Route, world: &World<'_>, at: &mut Context<'_, '_>
     else {
         return;
     };
-    if !world.knows_callers(route) {
+    if !world.knows_callers(route) && !Around::handler(world, route).may_know_callers() {
         at.field("policies", |at| {
             at.item(position, |at| {
                 at.warning("nothing authenticates before this list: it refuses everybody")

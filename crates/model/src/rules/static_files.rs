@@ -1,15 +1,18 @@
 //! Rules of `static`: names that stay below the root, and values that are what they should be.
 
-use super::World;
+use super::{Around, World};
 use crate::{
     Route,
     load::Context,
-    resource::{handler::Settings, route_match::Match, static_files::StaticFiles},
+    resource::{
+        handler::Settings,
+        static_files::{FileCacheControl, StaticFiles},
+    },
 };
 
 impl Settings for StaticFiles {
-    fn validate(&self, route: &Route, _: &World<'_>, at: &mut Context<'_, '_>) {
-        check(self, &route.matches, at);
+    fn validate(&self, route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+        check(self, &Around::handler(world, route), at);
     }
 
     fn answers_itself(&self) -> bool {
@@ -17,8 +20,8 @@ impl Settings for StaticFiles {
     }
 }
 
-fn check(files: &StaticFiles, matches: &[Match], at: &mut Context<'_, '_>) {
-    super::strip_prefix::check(files.strip_prefix.as_deref(), matches, at);
+fn check(files: &StaticFiles, around: &Around<'_>, at: &mut Context<'_, '_>) {
+    super::strip_prefix::check(files.strip_prefix.as_deref(), around, at);
     at.each("index", &files.index, |at, name| {
         if !is_below(name) || name.contains('/') {
             at.error_with("expected the name of a file, without `/`", "such as `index.html`");
@@ -34,7 +37,19 @@ fn check(files: &StaticFiles, matches: &[Match], at: &mut Context<'_, '_>) {
             at.error("this coding is there twice");
         }
     });
+    let mut before: Vec<&FileCacheControl> = Vec::new();
     at.each("cacheControl", &files.cache_control, |at, one| {
+        if let Some(wider) = before.iter().find(|wider| covers(wider, one)) {
+            let of =
+                wider.under.as_ref().map_or_else(|| "all files".to_owned(), |under| format!("`{under}`"));
+            at.warning_with(
+                format!(
+                    "the entry of {of} stands before it and takes all of its files: this one is never sent"
+                ),
+                "the first that fits counts: put the narrower one first",
+            );
+        }
+        before.push(one);
         if let Some(name) = one.under.as_deref().filter(|name| !is_below(name)) {
             at.field("under", |at| below(name, at));
         }
@@ -63,6 +78,17 @@ fn check(files: &StaticFiles, matches: &[Match], at: &mut Context<'_, '_>) {
             });
         }
     });
+}
+
+/// Whether an entry is for all files that another is for.
+fn covers(own: &FileCacheControl, other: &FileCacheControl) -> bool {
+    match (&own.under, &other.under) {
+        (None, _) => true,
+        (Some(own), Some(other)) => {
+            other.strip_prefix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        (Some(_), None) => false,
+    }
 }
 
 /// Whether a name leads to something below a directory.

@@ -1,7 +1,7 @@
 //! Rules of `transcode`: where descriptors come from, and what fits together. What they say themselves is judged when
 //! they are read.
 
-use super::World;
+use super::{Around, World};
 use crate::{
     Route, Upstream,
     load::{Context, scope::Named},
@@ -13,8 +13,13 @@ use crate::{
 };
 
 impl Settings for Transcode {
-    fn validate(&self, _: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
+    fn validate(&self, route: &Route, world: &World<'_>, at: &mut Context<'_, '_>) {
         check(self, world.upstream(&self.upstream), at);
+        if let Some(prefix) = &self.strip_prefix {
+            at.field("stripPrefix", |at| {
+                super::strip_prefix::fits(prefix, &Around::handler(world, route), at)
+            });
+        }
     }
 
     fn upstreams(&self) -> Vec<&str> {

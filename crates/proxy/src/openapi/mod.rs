@@ -2,12 +2,13 @@
 //!
 //! [`schema`] makes their schemas JSON Schemas, [`beside`] brings several files into one, [`api`] knows the operations by
 //! method and path, [`parameter`] what stands in paths, queries, headers and cookies, [`media`] and [`form`] what bodies
-//! are, [`check`] says what is wrong with a message, and [`read_json`] reads JSON that has one meaning. Nothing is ever
-//! fetched.
+//! are, [`check`] says what is wrong with a message, [`fitting`] whether a document is of its route's paths, and
+//! [`read_json`] reads JSON that has one meaning. Nothing is ever fetched.
 
 pub(crate) mod api;
 mod beside;
 pub(crate) mod check;
+pub(crate) mod fitting;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

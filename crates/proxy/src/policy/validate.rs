@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use model::{
-    ContentRecord,
+    ContentRecord, Finding, Phase, PolicyUse,
     policy::validate::{SchemaSource, Unknown, ValidateMode, ValidateSchemas},
 };
 
@@ -28,6 +28,7 @@ use crate::{
         self,
         api::{Api, Found, Objects, Operation, Reading, Wanted, Whole},
         check::{self, Fault},
+        fitting::Fitting,
         media,
     },
     schema::{Beside, Schema},
@@ -73,6 +74,30 @@ pub(crate) struct Validate {
 enum Known {
     Api(Box<Api>),
     Schemas(Arc<Operation>),
+}
+
+/// Documents of routes' policies that know none of their requests.
+pub(crate) fn unfit(fitting: &mut Fitting<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let snapshot = fitting.snapshot;
+    for route in &snapshot.config.routes {
+        for (place, used) in route.policies.iter().enumerate() {
+            let Some(model::Policy::Validate(settings)) = snapshot.policy(used) else { continue };
+            let Some(document) = &settings.openapi else { continue };
+            let key = match used {
+                PolicyUse::Inline(_) => "validate.openapi",
+                // It may be meant for other routes, and let the requests of this one be.
+                PolicyUse::Shared(_) if settings.unknown_operations == Unknown::Pass => continue,
+                PolicyUse::Shared(_) => "use",
+            };
+            let document = (&document.file, document.base_path.as_deref());
+            if let Some(wrong) = fitting.wrong(document, route, Phase::Validation) {
+                let key = format!("policies[{place}].{key}");
+                found.push(Finding::new(format!("routes/{}", route.name), key, wrong));
+            }
+        }
+    }
+    found
 }
 
 impl Validate {

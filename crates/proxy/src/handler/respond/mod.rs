@@ -7,7 +7,10 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use model::{Route, resource::respond::Respond as Settings};
+use model::{
+    Finding, Phase, Route,
+    resource::{respond::Respond as Settings, route::Handler},
+};
 
 use self::mock::Mock;
 use super::{Answering, Answers};
@@ -16,6 +19,7 @@ use crate::{
     call::Call,
     compiled::Building,
     issuers::{self, Issuer},
+    openapi::fitting::Fitting,
     worker::Worker,
 };
 
@@ -27,6 +31,20 @@ pub(crate) struct Respond {
     mock: Option<Box<Mock>>,
     /// Whose keys are published.
     keys: Option<Arc<Issuer>>,
+}
+
+/// Documents of routes that know none of their requests.
+pub(crate) fn unfit(fitting: &mut Fitting<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let snapshot = fitting.snapshot;
+    for route in &snapshot.config.routes {
+        let Handler::Respond(settings) = &route.handler else { continue };
+        let Some(mock) = &settings.openapi else { continue };
+        if let Some(wrong) = fitting.wrong((&mock.file, mock.base_path.as_deref()), route, Phase::Handler) {
+            found.push(Finding::new(format!("routes/{}", route.name), "respond.openapi", wrong));
+        }
+    }
+    found
 }
 
 impl Respond {

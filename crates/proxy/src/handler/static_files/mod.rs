@@ -80,10 +80,21 @@ struct Shared {
 }
 
 /// Routes whose paths lead nowhere below their directory, since the part that the route matches is looked for there, too.
+/// And pages that are not there.
 pub(crate) fn unfit(snapshot: &Snapshot) -> Vec<Finding> {
     let mut found = Vec::new();
     for route in &snapshot.config.routes {
         let Handler::Static(files) = &route.handler else { continue };
+        let root = files.root.as_path();
+        for (key, name) in [("spaFallback", &files.spa_fallback), ("notFound", &files.not_found)] {
+            let file = name.as_ref().map(|name| root.join(name));
+            // Where nobody can say whether it is there, nothing is said.
+            if let Some(file) = file.filter(|file| file.try_exists().is_ok_and(|is_there| !is_there)) {
+                let message = format!("{} is not there: until it is, this does nothing", file.display());
+                let owner = format!("routes/{}", route.name);
+                found.push(Finding::new(owner, format!("static.{key}"), message));
+            }
+        }
         let says_otherwise =
             files.strip_prefix.is_some() || files.spa_fallback.is_some() || files.not_found.is_some();
         let begin = |one: &Match| match &one.path {
@@ -92,7 +103,6 @@ pub(crate) fn unfit(snapshot: &Snapshot) -> Vec<Finding> {
         };
         let begins: Option<Vec<String>> = route.matches.iter().map(begin).collect();
         let Some(begins) = begins.filter(|begins| !begins.is_empty() && !says_otherwise) else { continue };
-        let root = files.root.as_path();
         if begins.iter().all(|begin| !root.join(begin).exists()) {
             let message = format!(
                 "{} is not there, and all calls would be 404: with `stripPrefix: /{}` files are looked for without it",

@@ -22,6 +22,8 @@ use crate::call::Call;
 const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Characters that are told of a media type that is none of gRPC.
+const KIND_CHARS_MAX: usize = 64;
 
 #[derive(Clone, PartialEq, Message)]
 struct CheckRequest {
@@ -171,6 +173,15 @@ impl ExtAuth {
         let (head, mut body) = answer.into_parts();
         if head.status != StatusCode::OK {
             return Err(format!("it answered {}", head.status));
+        }
+        // Where ALPN decides, it may be HTTP/1.1 that is spoken. What some server says there is nothing to read.
+        let kind = head.headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
+        let kind = kind.unwrap_or_else(|| b"of no type".to_vec());
+        if !kind.starts_with(b"application/grpc") {
+            let kind: String = String::from_utf8_lossy(&kind).chars().take(KIND_CHARS_MAX).collect();
+            return Err(format!(
+                "its answer is no gRPC, but `{kind}`: is its upstream one of `protocol: grpc`?"
+            ));
         }
         let mut one = One::new(ANSWER_BYTES_MAX);
         let mut status = Status::read(&head.headers);

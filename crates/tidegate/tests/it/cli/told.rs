@@ -162,3 +162,71 @@ fn errors_stand_before_warnings_and_both_are_counted() {
     assert!(error < warning && error.is_some(), "{told}");
     assert!(told.contains("2 errors, 1 warning"), "{told}");
 }
+
+#[test]
+fn documents_of_other_paths_than_their_routes_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("api.yaml");
+    let document = "openapi: 3.1.0\nservers: [{url: 'https://api.test/v1'}]\npaths:\n  \
+                    /orders: {get: {responses: {'200': {description: all}}}}\n  \
+                    /orders/{id}: {get: {responses: {'200': {description: one}}}}\n";
+    fs::write(&file, document).expect("a file");
+    let rewrite = "{rewrite: {path: {replacePrefix: /v1}}}";
+    let global = "[{validate: {openapi: FILE}}]";
+    for (prefix, policies, handler, told) in [
+        ("/orders", "[]", "respond: {openapi: FILE}", Some(("respond.openapi", "write `basePath: /`"))),
+        (
+            "/api",
+            "[]",
+            "respond: {openapi: FILE}",
+            Some(("respond.openapi", "write such as `basePath: /api`")),
+        ),
+        ("/v1", "[]", "respond: {openapi: FILE}", None),
+        ("/v1/orders/7", "[]", "respond: {openapi: FILE}", None),
+        ("/", "[]", "respond: {openapi: FILE}", None),
+        // The document is asked after the path has changed.
+        ("/api", &*format!("[{rewrite}]"), "respond: {openapi: FILE}", None),
+        (
+            "/orders",
+            global,
+            "backends: [{upstream: a}]",
+            Some(("policies[0].validate.openapi", "write `basePath: /`")),
+        ),
+        // And here before it.
+        (
+            "/api",
+            &format!("[{{validate: {{openapi: FILE}}}}, {rewrite}]"),
+            "backends: [{upstream: a}]",
+            Some(("policies[0].validate.openapi", "below `/v1`")),
+        ),
+        ("/v1", global, "backends: [{upstream: a}]", None),
+        (
+            "/orders",
+            "[{use: shared}]",
+            "backends: [{upstream: a}]",
+            Some(("policies[0].use", "no request is known")),
+        ),
+        ("/orders", "[{use: lenient}]", "backends: [{upstream: a}]", None),
+    ] {
+        let text = format!(
+            "listeners: [{{name: web, address: '127.0.0.1:8080'}}]\n\
+             upstreams: [{{name: a, endpoints: [{{address: '127.0.0.1:1'}}]}}]\n\
+             policies:\n  - {{name: shared, policy: {{validate: {{openapi: FILE}}}}}}\n  \
+             - {{name: lenient, policy: {{validate: {{openapi: FILE, unknownOperations: pass}}}}}}\n\
+             routes: [{{name: r, match: [{{path: {{prefix: {prefix}}}}}], policies: {policies}, {handler}}}]\n"
+        );
+        let (code, words) = validated(&text.replace("FILE", &format!("{{file: {}}}", file.display())));
+        assert_eq!(code, 0, "{words}");
+        match told {
+            Some((place, message)) => {
+                assert!(words.contains(&format!("routes[0].{place}")), "{place}: {words}");
+                assert!(words.contains(message), "{message}: {words}");
+            }
+            None => assert!(!words.contains("no path of"), "{prefix} {policies}: {words}"),
+        }
+    }
+    let with = "respond: {openapi: {file: FILE, basePath: /}}".replace("FILE", &file.display().to_string());
+    let text = format!("routes: [{{name: r, match: [{{path: {{prefix: /orders}}}}], {with}}}]\n");
+    let (code, words) = validated(&format!("listeners: [{{name: web, address: '127.0.0.1:8080'}}]\n{text}"));
+    assert!(code == 0 && !words.contains("no path of"), "{words}");
+}

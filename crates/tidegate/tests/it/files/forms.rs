@@ -270,6 +270,18 @@ fn what_is_wrong_is_told_with_its_place() {
         let (code, told) = check(settings);
         assert_eq!((code, told.contains("stripPrefix: /app` files")), (0, warned), "{settings}: {told}");
     }
+    for key in ["spaFallback", "notFound"] {
+        let settings = format!("{{root: site, stripPrefix: /app, {key}: {key}.html}}");
+        let is_told = |told: String| {
+            let words: Vec<&str> = told.split_whitespace().filter(|word| *word != "│").collect();
+            words.join(" ").contains(&format!("{key}.html is not there"))
+                && told.contains(&format!("static.{key}"))
+        };
+        let (code, told) = check(&settings);
+        assert_eq!((code, is_told(told)), (0, true), "{key}");
+        fs::write(path.with_file_name("site").join(format!("{key}.html")), "a page").expect("a file");
+        assert!(!is_told(check(&settings).1), "{key}");
+    }
     fs::create_dir(path.with_file_name("site").join("app")).expect("a directory");
     assert!(!check("{root: site}").1.contains("404"));
 }

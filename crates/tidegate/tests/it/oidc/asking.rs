@@ -274,6 +274,18 @@ fn envoys_question_and_answer_mean_what_they_mean_to_envoy() {
     });
 }
 
+#[test]
+fn an_answer_that_is_no_grpc_is_told_as_such() {
+    let page = Gateway::start(
+        "routes: [{name: page, respond: {headers: {content-type: text/html}, body: a page}}]\n",
+    );
+    let guarded = guarded(page.address, ", protocol: grpc", ", protocol: grpc", "");
+    assert_eq!(guarded.ask("/", "\nauthorization: Bearer good").status, 503);
+    let record = guarded.gateway.record("the failure", |record| record["status"] == 503);
+    let told = record["failure"]["detail"].as_str().unwrap_or_default();
+    assert!(told.contains("its answer is no gRPC, but `text/html`"), "{record}");
+}
+
 /// A service that lets in or refuses by the path, and gives each caller a cookie of their own.
 fn giving_cookies() -> Upstream {
     let count = std::sync::atomic::AtomicUsize::new(0);
