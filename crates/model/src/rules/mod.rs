@@ -32,6 +32,7 @@ mod transcode;
 mod upstream;
 mod vault;
 
+pub(crate) use access_log::otlp_port;
 pub(crate) use ai::aws;
 pub(crate) use around::Around;
 pub(crate) use policies::template;

@@ -8,8 +8,19 @@ use crate::{
 /// Checks the policies under a key.
 pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>) {
     let mut accounts: Vec<(&str, &str)> = Vec::new();
+    let mut used: Vec<&str> = Vec::new();
     at.each(key, policies, |at, policy| match policy {
-        PolicyUse::Shared(shared) => at.field("use", |at| at.refer(Named::Policy, &shared.name)),
+        PolicyUse::Shared(shared) => {
+            let name = shared.name.as_str();
+            at.field("use", |at| {
+                at.refer(Named::Policy, name);
+                if used.contains(&name) {
+                    let message = format!("`{name}` is used here already: what it counts it counts twice");
+                    at.warning_with(message, "leave one out");
+                }
+            });
+            used.push(name);
+        }
         PolicyUse::Inline(policy) => {
             one(policy, at);
             if let Some(name) = policy.account() {
@@ -27,7 +38,7 @@ pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>)
 fn same_account(name: &str, at: &mut Context<'_, '_>) {
     let message = format!(
         "`{name}` is the name of another one here: headers and metrics do not tell the two apart, and where \
-         only the limit differs they are one account, in which each call counts twice"
+         only the limit differs they may be one account, in which each call counts twice"
     );
     at.warning_with(message, "write a `name` each, such as `name: daily`");
 }

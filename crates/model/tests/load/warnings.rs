@@ -459,3 +459,87 @@ fn what_a_prompt_asks_for_and_does_not_know_is_told() {
         "add `more` to `properties`",
     );
 }
+
+#[test]
+fn two_limits_of_tokens_of_one_name_and_a_policy_that_is_used_twice_are_told() {
+    let limit = |more: &str| format!("{{tokenRateLimit: {{tokens: 5, window: {more}}}}}");
+    let told = |first: &str, second: &str| {
+        ai(
+            "",
+            &format!("{KEYS}, {}, {}", limit(first), limit(second)),
+            "consumers: [{name: c, keys: [{env: A}]}]",
+        )
+    };
+    let place = "routes[0].policies[2].tokenRateLimit";
+    check(&told("1m", "1h"), place, "`tokens` is the name of another one here");
+    check(&told("1m", "1h, name: hourly"), "", "");
+    let used = |uses: &str| {
+        let named = "policies: [{name: one, policy: {budget: {amount: 5}}}, {name: two, policy: {budget: {amount: 9}}}]";
+        ai("", &format!("{KEYS}, {uses}"), named)
+    };
+    check(&used("{use: one}, {use: one}"), "routes[0].policies[2].use", "`one` is used here already");
+    check(&used("{use: one}, {use: two}"), "", "");
+}
+
+#[test]
+fn a_first_token_that_nobody_is_asked_after_is_told() {
+    let of = |provider: &str, models: &str| {
+        let text = format!(
+            "ai: {{providers: [{{name: p, kind: openai, keys: [{{env: A}}]{provider}}}, {{name: q, kind: openai, keys: [{{env: A}}]}}], \
+             models: [{models}]}}\nroutes: [{{name: r, policies: [{KEYS}], ai: {{}}}}]"
+        );
+        whole(LISTENER, &text)
+    };
+    let one = "targets: [{provider: p, model: gpt-4o}]";
+    let two = "targets: [{provider: p, model: gpt-4o}, {provider: q, model: gpt-4o, weight: 0}]";
+    let bound = ", firstToken: 5s";
+    for (provider, models, place) in [
+        (bound, format!("{{name: a, {one}}}"), "ai.providers[0].firstToken"),
+        (bound, format!("{{name: a, {one}}}, {{name: b, {two}}}"), ""),
+        (bound, "{name: a, targets: [{provider: q, model: gpt-4o}]}".to_owned(), ""),
+        ("", format!("{{name: a, {one}{bound}}}"), "ai.models[0].firstToken"),
+        ("", format!("{{name: a, {two}{bound}}}"), ""),
+    ] {
+        check(&of(provider, &models), place, "this does nothing");
+    }
+}
+
+#[test]
+fn a_port_of_the_other_protocol_of_otlp_is_told() {
+    for (address, protocol, message) in [
+        ("http://127.0.0.1:4317", "http/protobuf", "take gRPC at port 4317"),
+        ("https://collector.test:4318", "grpc", "take HTTP at port 4318"),
+        ("http://127.0.0.1:4318", "http/protobuf", ""),
+        ("http://127.0.0.1:4317", "grpc", ""),
+        ("https://collector.test", "grpc", ""),
+        ("http://127.0.0.1:9000/otlp", "http/protobuf", ""),
+    ] {
+        let settings = |key: &str| format!("{{{key}: \"{address}\", protocol: {protocol}}}");
+        let place = |place: &'static str| if message.is_empty() { "" } else { place };
+        let exported =
+            format!("telemetry: {{otlp: {}}}\nroutes: [{{name: r, {BACKENDS}}}]", settings("endpoint"));
+        check(&whole(LISTENER, &exported), place("telemetry.otlp.endpoint"), message);
+        let logged = format!(
+            "accessLog: [{{kind: otlp, otlp: {}}}]\nroutes: [{{name: r, {BACKENDS}}}]",
+            settings("url")
+        );
+        check(&whole(LISTENER, &logged), place("accessLog[0].otlp.url"), message);
+    }
+}
+
+#[test]
+fn a_count_of_places_for_what_acts_at_each_is_told() {
+    let at = "routes[0].policies[1].guardrails.rules[0]";
+    for (rule, key, message) in [
+        ("words: [a], atLeast: 7", "", ""),
+        ("words: [a], atLeast: 1, mode: mask", "", ""),
+        ("patterns: [a], atLeast: 2, mode: flag", "atLeast", "this does nothing"),
+        ("words: [a], atLeast: 2, mode: mask", "atLeast", "each place is masked"),
+        ("words: [a], atLeast: 0", "atLeast", "found 0"),
+        ("injection: {}, atLeast: 2", "atLeast", "counts `words` or `patterns`"),
+    ] {
+        let place = if key.is_empty() { String::new() } else { format!("{at}.{key}") };
+        let policy = format!("{{guardrails: {{rules: [{{name: n, {rule}}}]}}}}");
+        check(&ai("", &format!("{KEYS}, {policy}"), ""), &place, message);
+    }
+}

@@ -19,7 +19,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::statement::Purse;
-pub use self::statement::{ACCOUNTS_MAX, AccountStatement, Amount, Statement, Wish};
+pub use self::statement::{ACCOUNTS_MAX, AccountStatement, Amount, Statement, Wish, account_key};
 pub(crate) use self::{
     book::{Book, Held, Refused, Terms},
     period::Calendar,
