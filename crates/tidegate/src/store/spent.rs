@@ -11,7 +11,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proxy::ledger::{Entry, Keeper, Ledger};
@@ -21,6 +21,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 const FILE: &str = "spent.db";
 /// How often changes are written.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How often periods are forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// Periods that began before this are forgotten: no budget lasts longer than a month.
@@ -65,6 +67,12 @@ impl Spent {
         run(connection).map_err(|error| told(&error))
     }
 
+    /// Forgets periods that are long over, where there is a file.
+    fn forget(&self) -> Result<(), String> {
+        let is_open = self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_open { self.with(|connection| forget(connection)) } else { Ok(()) }
+    }
+
     /// Adds changes, all or none, and tells the totals.
     fn add(&self, changes: &[Entry]) -> Result<Vec<i128>, String> {
         self.with(|connection| {
@@ -96,10 +104,15 @@ fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.execute_batch(SCHEMA)?;
+    forget(&connection)?;
+    Ok(connection)
+}
+
+fn forget(connection: &Connection) -> rusqlite::Result<()> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let oldest = i64::try_from(now.saturating_sub(KEPT).as_secs()).unwrap_or(0);
     connection.execute("DELETE FROM spent WHERE period < ?1", params![oldest])?;
-    Ok(connection)
+    Ok(())
 }
 
 impl Keeper for Spent {
@@ -127,7 +140,7 @@ impl Writer {
     pub(crate) fn start(ledger: Arc<Ledger>, spent: Arc<Spent>) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new().name("budgets".to_owned()).spawn(move || {
-            let mut is_broken = false;
+            let (mut is_broken, mut forgotten) = (false, Instant::now());
             loop {
                 let goes_on = stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout);
                 match write(&ledger, &spent) {
@@ -137,6 +150,12 @@ impl Writer {
                         tracing::error!("what budgets have spent is not written, and tried again: {error}");
                     }
                     Err(_) => {}
+                }
+                if forgotten.elapsed() >= FORGOTTEN {
+                    forgotten = Instant::now();
+                    if let Err(error) = spent.forget() {
+                        tracing::warn!("periods of budgets that are long over stay in the file: {error}");
+                    }
                 }
                 if !goes_on {
                     return;
@@ -196,6 +215,9 @@ mod tests {
         let (old, recent) = (now() - 41 * 24 * 3600, now() - 3600);
         let spent = Spent::new(folder.path().to_owned());
         spent.add(&[change("a", old, 5), change("a", recent, 5)]).expect("a file");
+        spent.forget().expect("a file");
+        assert_eq!(spent.load("b", old), Ok(vec![]), "a process that goes on forgets, too");
+        spent.add(&[change("a", old, 5)]).expect("a file");
         let again = Spent::new(folder.path().to_owned());
         assert_eq!(again.load("b", old), Ok(vec![]));
         assert_eq!(again.load("b", recent), Ok(vec![change("a", recent, 5)]));

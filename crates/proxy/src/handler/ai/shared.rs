@@ -153,6 +153,7 @@ fn away(
         holds.push(Box::new(Later {
             accounts: accounts.clone(),
             meter: one.meter,
+            periods: claims.iter().map(Claim::period).collect(),
             claims,
             here,
             is_over: false,
@@ -275,6 +276,8 @@ struct Later {
     accounts: Arc<Accounts>,
     meter: Arc<dyn Meter>,
     claims: Arc<[Claim]>,
+    /// When that of each began: by the time that the store is back there may be another.
+    periods: Vec<i64>,
     here: Option<Box<dyn Hold>>,
     is_over: bool,
 }
@@ -295,7 +298,7 @@ impl Hold for Later {
             }
         }
         if costs.iter().any(|cost| *cost > 0) {
-            self.accounts.add(self.claims.clone(), vec![0; costs.len()], costs);
+            self.accounts.add(self.claims.clone(), std::mem::take(&mut self.periods), costs);
         }
     }
 }
