@@ -156,7 +156,7 @@ impl Accounts {
                 Ok(()) => {}
                 Err(unanswered) => {
                     match unanswered {
-                        Unanswered::Refused => settlement.tries += 1,
+                        Unanswered::Refused => settlement.tries = settlement.tries.saturating_add(1),
                         // It may have been done: the script finds out by what is still held.
                         Unanswered::Unknown if settlement.way == Way::First => settlement.way = Way::Again,
                         Unanswered::Unknown | Unanswered::Away => {}
