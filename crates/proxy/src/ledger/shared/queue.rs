@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn what_the_store_refuses_is_told_again_later_and_holds_up_nobody() {
         let one = |tries| {
-            let new = Settlement::new(String::new(), Way::First, Vec::new().into(), Vec::new(), Vec::new());
+            let none: Vec<Claim> = Vec::new();
+            let new = Settlement::new(String::new(), Way::First, none.into(), Vec::new(), Vec::new());
             Settlement { tries, ..new }
         };
         let (mut queue, now) = (Queue::default(), Instant::now());
