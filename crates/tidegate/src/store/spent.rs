@@ -70,7 +70,7 @@ impl Spent {
     /// Forgets periods that are long over, where there is a file.
     fn forget(&self) -> Result<(), String> {
         let is_open = self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if is_open { self.with(|connection| forget(connection)) } else { Ok(()) }
+        if is_open { self.with(|connection| forget(connection, now())) } else { Ok(()) }
     }
 
     /// Adds changes, all or none, and tells the totals.
@@ -104,13 +104,21 @@ fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.execute_batch(SCHEMA)?;
-    forget(&connection)?;
+    forget(&connection, now())?;
     Ok(connection)
 }
 
-fn forget(connection: &Connection) -> rusqlite::Result<()> {
+/// Seconds since 1970.
+fn now() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let oldest = i64::try_from(now.saturating_sub(KEPT).as_secs()).unwrap_or(0);
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Forgets what is old, also beside the newest that is there: by a clock that is far ahead all of it would be.
+fn forget(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    let newest: Option<i64> = connection.query_row("SELECT MAX(period) FROM spent", [], |row| row.get(0))?;
+    let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
+    let oldest = newest.map_or(now, |newest| newest.min(now)).saturating_sub(kept);
     connection.execute("DELETE FROM spent WHERE period < ?1", params![oldest])?;
     Ok(())
 }
@@ -190,11 +198,6 @@ mod tests {
         Entry { book: "b".to_owned(), subject: subject.to_owned(), period, amount }
     }
 
-    fn now() -> i64 {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
-        i64::try_from(now.as_secs()).expect("seconds")
-    }
-
     #[test]
     fn two_processes_add_up_and_another_reads_it() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -221,6 +224,9 @@ mod tests {
         let again = Spent::new(folder.path().to_owned());
         assert_eq!(again.load("b", old), Ok(vec![]));
         assert_eq!(again.load("b", recent), Ok(vec![change("a", recent, 5)]));
+        again.with(|connection| forget(connection, now() + 10 * 365 * 24 * 3600)).expect("a file");
+        let kept = again.load("b", recent);
+        assert_eq!(kept, Ok(vec![change("a", recent, 5)]), "a clock that is years ahead is none");
     }
 
     #[test]
