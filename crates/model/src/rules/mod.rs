@@ -105,6 +105,7 @@ pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found
         at.field("policy", |at| policies::one(&named.policy, at))
     });
     policies::check("globalPolicies", &config.global_policies, at);
+    policies::counted_everywhere(config, at);
     placement::check(config, at);
     cached::check(config, at);
     cached::directories(config, at);

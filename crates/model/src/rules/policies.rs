@@ -1,6 +1,7 @@
 //! Rules of policies, wherever they are attached.
 
 use crate::{
+    Config,
     load::{Context, scope::Named},
     policy::{Policy, PolicyUse},
 };
@@ -30,6 +31,40 @@ pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>)
                 }
                 accounts.push(account);
             }
+        }
+    });
+}
+
+/// One that counts, and that all calls have already, counts those twice where it is used once more.
+pub(super) fn counted_everywhere(config: &Config, at: &mut Context<'_, '_>) {
+    let has_account = |name: &str| {
+        let mut named = config.policies.iter();
+        named.any(|named| named.name == name && named.policy.account().is_some())
+    };
+    let global = config.global_policies.iter().filter_map(shared);
+    let global: Vec<&str> = global.filter(|name| has_account(name)).collect();
+    if global.is_empty() {
+        return;
+    }
+    at.each("listeners", &config.listeners, |at, one| once_more(&one.policies, &global, at));
+    at.each("consumers", &config.consumers, |at, one| once_more(&one.policies, &global, at));
+    at.each("routes", &config.routes, |at, one| once_more(&one.policies, &global, at));
+}
+
+fn shared(used: &PolicyUse) -> Option<&str> {
+    match used {
+        PolicyUse::Shared(shared) => Some(&shared.name),
+        PolicyUse::Inline(_) => None,
+    }
+}
+
+fn once_more(policies: &[PolicyUse], global: &[&str], at: &mut Context<'_, '_>) {
+    at.each("policies", policies, |at, used| {
+        if let Some(name) = shared(used).filter(|name| global.contains(name)) {
+            at.field("use", |at| {
+                let message = format!("`{name}` is in `globalPolicies`, too: it counts these calls twice");
+                at.warning_with(message, "leave it out here");
+            });
         }
     });
 }
