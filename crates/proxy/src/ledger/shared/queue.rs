@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, Weak},
+    sync::{
+        Arc, PoisonError, Weak,
+        atomic::{Ordering, fence},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,8 @@ const TRIES_MAX: u8 = 10;
 const REFUSED: Duration = Duration::from_secs(1);
 /// How long the store is left alone while it is away.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long what calls cost is told to a store that no configuration names any more.
+const FAREWELL: Duration = Duration::from_secs(60);
 /// How often it is looked whether anybody needs this any more.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -119,10 +124,29 @@ impl Queue {
     }
 }
 
-/// Sends what waits.
+/// Sends what waits, and at last what the calls cost that let go of the store after everybody else: where its settings
+/// change, the configuration that named them is gone by then.
 pub(super) async fn settle(accounts: Weak<Accounts>) {
+    let Some(strong) = accounts.upgrade() else { return };
+    let mut alone: Option<tokio::time::Instant> = None;
     loop {
-        let Some(strong) = accounts.upgrade() else { return };
+        if Arc::strong_count(&strong) > 1 {
+            alone = None;
+        } else {
+            // Nobody can add anything now, and what they added before is seen from here on.
+            fence(Ordering::Acquire);
+            let unsettled = strong.unsettled();
+            let since = *alone.get_or_insert_with(tokio::time::Instant::now);
+            if unsettled > 0 && since.elapsed() > FAREWELL {
+                tracing::error!(
+                    unsettled,
+                    "what calls cost is not counted in a shared store that is no longer configured, and away"
+                );
+            }
+            if unsettled == 0 || since.elapsed() > FAREWELL {
+                return;
+            }
+        }
         let batch = match strong.client.is_up() {
             true => strong.queue.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()),
             false => Vec::new(),
