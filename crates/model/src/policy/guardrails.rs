@@ -57,8 +57,9 @@ pub struct GuardRule {
     /// Looks for regular expressions (of the `regex` crate; `\b` looks at ASCII letters).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patterns: Option<Vec<String>>,
-    /// With `mode: block`, refuse only when `words` or `patterns` are found so often, in all of a request (its earlier
-    /// turns, too) or of an answer; one that is there twice counts twice.
+    /// With `mode: block`, refuse only when `words` or `patterns` are found in so many places, in all of a request (its
+    /// earlier turns, too) or of an answer: one that is there twice counts twice, so it may be more than there are in the
+    /// list. What `mask` and `flag` do they do at each place.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub at_least: Option<u32>,
@@ -274,7 +275,7 @@ impl GuardRule {
             ));
         }
         let can_mask = self.personal_data.is_some() || self.words.is_some() || self.patterns.is_some();
-        if self.mode == GuardMode::Mask && (!can_mask || self.at_least.is_some_and(|least| least > 1)) {
+        if self.mode == GuardMode::Mask && !can_mask {
             at.field("mode", |at| {
                 at.error_with(
                     "what this rule finds has no place in the text that could be masked",
@@ -284,6 +285,8 @@ impl GuardRule {
         }
         if self.at_least.is_some() && self.words.is_none() && self.patterns.is_none() {
             at.field("atLeast", |at| at.error("`atLeast` counts `words` or `patterns`"));
+        } else if self.at_least.is_some_and(|least| least > 1) {
+            self.validate_at_least(at);
         }
         let lists = [
             ("personalData", self.personal_data.as_ref().is_some_and(Vec::is_empty)),
@@ -308,6 +311,18 @@ impl GuardRule {
             }
         });
         self.validate_sides(at);
+    }
+
+    /// Only what refuses waits for more places than one.
+    fn validate_at_least(&self, at: &mut Context<'_, '_>) {
+        at.field("atLeast", |at| match self.mode {
+            GuardMode::Block => {}
+            GuardMode::Mask => at.error_with("each place is masked when it comes", "leave `atLeast` out"),
+            GuardMode::Flag => at.warning_with(
+                "each place is recorded, however many there are: this does nothing",
+                "leave `atLeast` out, or use `mode: block`",
+            ),
+        });
     }
 
     fn validate_sides(&self, at: &mut Context<'_, '_>) {

@@ -153,4 +153,8 @@ impl Settings for TokenRateLimit {
     fn is_of_ai(&self) -> bool {
         true
     }
+
+    fn account(&self) -> Option<&str> {
+        Some(&self.name)
+    }
 }

@@ -197,6 +197,22 @@ const OWN_HEADERS: [&str; 9] = [
 /// Paths of OTLP over HTTP, which stand in what other programs are given as an address.
 const SIGNALS: [&str; 3] = ["/v1/traces", "/v1/metrics", "/v1/logs"];
 
+/// A receiver listens for each of the two protocols at a port of its own.
+pub(crate) fn otlp_port(uri: &http::Uri, protocol: OtlpProtocol, at: &mut Context<'_, '_>) {
+    let (message, help) = match (uri.port_u16(), protocol) {
+        (Some(4317), OtlpProtocol::HttpProtobuf) => (
+            "receivers of OTLP take gRPC at port 4317, and this is sent over HTTP",
+            "write port 4318, or `protocol: grpc`",
+        ),
+        (Some(4318), OtlpProtocol::Grpc) => (
+            "receivers of OTLP take HTTP at port 4318, and this is sent over gRPC",
+            "write port 4317, or `protocol: http/protobuf`",
+        ),
+        _ => return,
+    };
+    at.warning_with(message, help);
+}
+
 fn endpoint(otlp: &Otlp, at: &mut Context<'_, '_>) {
     // What is no address at all, the schema has refused.
     let Ok(uri) = otlp.endpoint.parse::<http::Uri>() else { return };
@@ -212,6 +228,7 @@ fn endpoint(otlp: &Otlp, at: &mut Context<'_, '_>) {
             let wrong = format!("`{path}{signal}` would be asked: the path of each signal is added to this");
             at.warning_with(wrong, format!("leave `{signal}` out"));
         }
+        otlp_port(&uri, otlp.protocol, at);
     });
     if otlp.tls.is_some() && uri.scheme_str() != Some("https") {
         at.field("tls", |at| at.error("`tls` is for an `https://` endpoint"));

@@ -18,6 +18,14 @@ pub(super) fn check(ai: &Ai, at: &mut Context<'_, '_>) {
     at.each("providers", &ai.providers, |at, provider| {
         unique(&provider.name, &mut seen, at);
         self::provider(provider, at);
+        if provider.first_token.is_some() && is_always_alone(provider, ai) {
+            at.field("firstToken", |at| {
+                at.warning_with(
+                    "no model has another target that could be asked after this provider: this does nothing",
+                    LAST_IS_WAITED_FOR,
+                );
+            });
+        }
     });
     let mut seen: Vec<&str> = Vec::new();
     at.each("models", &ai.models, |at, model| {
@@ -219,6 +227,17 @@ fn version_of(kind: &str, url: &str, at: &mut Context<'_, '_>) {
 /// Keys of a provider for which calls may wait.
 const KEYS_QUEUED_MAX: usize = 64;
 
+/// What to do where `firstToken` does nothing.
+const LAST_IS_WAITED_FOR: &str =
+    "the last target is waited for, within `timeouts`: add a target, or leave `firstToken` out";
+
+/// Whether a provider is the one target of each model that it serves. One that serves none is another matter.
+fn is_always_alone(provider: &Provider, ai: &Ai) -> bool {
+    let is_asked = |model: &&Model| model.targets.iter().any(|target| target.provider == provider.name);
+    let mut models = ai.models.iter().filter(is_asked).peekable();
+    models.peek().is_some() && models.all(|model| model.targets.len() == 1)
+}
+
 fn times(first: Option<Duration>, between: Option<Duration>, at: &mut Context<'_, '_>) {
     for (key, time) in [("firstToken", first), ("betweenTokens", between)] {
         if time.is_some_and(|time| time.get().is_zero()) {
@@ -229,6 +248,12 @@ fn times(first: Option<Duration>, between: Option<Duration>, at: &mut Context<'_
 
 fn model(model: &Model, at: &mut Context<'_, '_>) {
     times(model.first_token, model.between_tokens, at);
+    if model.first_token.is_some() && model.targets.len() == 1 {
+        at.field("firstToken", |at| {
+            let message = "the model has no other target that could be asked: this does nothing";
+            at.warning_with(message, LAST_IS_WAITED_FOR);
+        });
+    }
     let is_pattern = model.name.ends_with('*');
     if model.name.is_empty() || model.name.trim_end_matches('*').contains('*') || model.name.ends_with("**") {
         at.field("name", |at| at.error("expected a name, with at most one `*` at its end"));

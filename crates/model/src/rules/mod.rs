@@ -33,6 +33,7 @@ mod transcode;
 mod upstream;
 mod vault;
 
+pub(crate) use access_log::otlp_port;
 pub(crate) use ai::aws;
 pub(crate) use around::Around;
 pub(crate) use policies::template;
@@ -106,6 +107,7 @@ pub(crate) fn check(config: &Config, tree: &Node, expressions: &[Written], found
         at.field("policy", |at| policies::one(&named.policy, at))
     });
     policies::check("globalPolicies", &config.global_policies, at);
+    policies::counted_everywhere(config, at);
     placement::check(config, at);
     cached::check(config, at);
     cached::directories(config, at);

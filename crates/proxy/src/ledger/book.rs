@@ -12,6 +12,10 @@ use jiff::Timestamp;
 
 use super::{Calendar, Entry};
 
+/// How far a clock may be put back before a period that it has not come to yet is left again: a correction of seconds at
+/// midnight is none.
+const BACK_SECONDS_MAX: i64 = 3600;
+
 /// The book of one budget. Amounts are picodollars or tokens.
 #[derive(Debug)]
 pub(crate) struct Book {
@@ -123,6 +127,11 @@ impl Book {
 
     pub(super) fn period_start(&self) -> i64 {
         self.lock().start
+    }
+
+    /// Whether its last period has ended, so that nothing in it counts any more.
+    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+        now.as_second() >= self.lock().end
     }
 
     /// Holds an amount for a call, unless it and what is spent and held were more than the limit.
@@ -283,10 +292,12 @@ impl Book {
         state.accounts.get(subject).map_or((0, 0), |account| (account.spent, account.held))
     }
 
-    /// The state in the period of this moment: a new period begins empty.
+    /// The state in the period of this moment: a new period begins empty. So it does where the clock was far ahead and was
+    /// put right, lest a period of next year lasts until then.
     fn now(&self, now: Timestamp) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        if now.as_second() >= state.end {
+        let second = now.as_second();
+        if second >= state.end || second < state.start.saturating_sub(BACK_SECONDS_MAX) {
             let (start, end) = self.calendar.around(now);
             *state = State { start, end, looked: 0, accounts: HashMap::new() };
         }
@@ -401,6 +412,21 @@ mod tests {
         assert_eq!(seen, [("a".to_owned(), standing)]);
         let bounds = book.each(next, |subject, _| panic!("{subject} has spent nothing yet"));
         assert_eq!(bounds, (next.as_second(), next.as_second() + 86_400));
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_and_is_put_right_leaves_nobody_shut_out_until_then() {
+        let book = book("2026-11-28T00:00:00Z");
+        let (now, ahead) = (at("2026-11-28T12:00:00Z"), at("2036-11-28T12:00:00Z"));
+        let held = book.hold("a", 100, TERMS, ahead).expect("room");
+        assert_eq!(book.settle("a", 100, held.period, 100, ahead), Some(100));
+        assert!(book.hold("a", 1, TERMS, ahead).is_err());
+        let held = book.hold("a", 1, TERMS, now).expect("it is another period");
+        assert_eq!((held.period, held.ends_in), (at("2026-11-28T00:00:00Z").as_second(), 43_200));
+        // A second at midnight is no other day.
+        let (midnight, before) = (at("2026-11-29T00:00:00Z"), at("2026-11-28T23:59:59Z"));
+        book.hold("a", 60, TERMS, midnight).expect("room");
+        assert!(book.hold("a", 60, TERMS, before).is_err(), "what is held stays held");
     }
 
     #[test]

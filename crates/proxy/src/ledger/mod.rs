@@ -19,7 +19,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::statement::Purse;
-pub use self::statement::{ACCOUNTS_MAX, AccountStatement, Amount, Statement, Wish};
+pub use self::statement::{ACCOUNTS_MAX, AccountStatement, Amount, Statement, Wish, account_key};
 pub(crate) use self::{
     book::{Book, Held, Refused, Terms},
     period::Calendar,
@@ -81,7 +81,10 @@ impl Ledger {
         if let Some(book) = books.get(id).filter(|book| book.calendar() == calendar) {
             return Ok(book.clone());
         }
-        let book = Arc::new(Book::new(id, calendar.clone(), Timestamp::now()));
+        let now = Timestamp::now();
+        // One that nothing is configured for any more goes with its period.
+        books.retain(|_, book| Arc::strong_count(book) > 1 || !book.is_over(now));
+        let book = Arc::new(Book::new(id, calendar.clone(), now));
         if let Some(keeper) = &self.keeper {
             let kept = keeper.load(id, book.period_start());
             let kept = kept.map_err(|error| format!("what was spent before cannot be read: {error}"))?;
@@ -114,9 +117,9 @@ impl Ledger {
 
     /// Notes that changes were written, and what the totals are now: another process may have added to them.
     pub fn written(&self, changes: &[Entry], totals: &[i128]) {
-        let books = self.books();
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (change, total) in changes.iter().zip(totals) {
-            if let Some(book) = books.iter().find(|book| book.id() == change.book) {
+            if let Some(book) = books.get(&change.book) {
                 book.written(change, *total);
             }
         }

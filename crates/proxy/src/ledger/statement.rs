@@ -6,19 +6,20 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap},
+    collections::{BTreeSet, BinaryHeap, HashMap},
     sync::Arc,
 };
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use model::{Config, Usd};
+use model::{Config, Consumer, Usd};
 use serde::{Serialize, Serializer};
 
 use super::{
     Ledger,
     shared::{Account as SharedAccount, Accounts},
 };
+use crate::policy::meter_key::digested;
 
 /// Most accounts of one budget that are listed.
 pub const ACCOUNTS_MAX: usize = 1000;
@@ -26,7 +27,7 @@ pub const ACCOUNTS_MAX: usize = 1000;
 /// What is wanted.
 #[derive(Debug, Clone)]
 pub struct Wish {
-    /// Of this key alone, such as `consumer:app`; a name without a kind is a consumer's.
+    /// Of this key alone, such as `consumer:app`, as [`account_key`] reads it.
     pub key: Option<String>,
     /// Of this budget alone, by its name or its place and name.
     pub policy: Option<String>,
@@ -131,6 +132,12 @@ pub struct Statement {
 pub struct AccountStatement {
     /// Whose it is.
     pub key: String,
+    /// Of an API key: where it stands among its consumer's settings, such as `hashedKeys[0]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// What that is for, as the settings say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_name: Option<String>,
     /// What is spent in this period, or has not come back yet.
     pub spent: Amount,
     /// What is held for calls on their way.
@@ -214,8 +221,16 @@ impl Top {
     }
 }
 
-/// A key as it is kept: a name without a kind is a consumer's.
-fn full(key: &str) -> String {
+/// Kinds of keys of which the digest of what a caller wrote is kept.
+const WRITTEN: [&str; 3] = ["header", "claim", "cel"];
+
+/// A key as it is kept. A name without a kind is a consumer's; `header=acme`, `claim=acme` and `cel=acme` are what is
+/// counted for callers that write that.
+pub fn account_key(key: &str) -> String {
+    let written = key.split_once('=').filter(|(kind, _)| WRITTEN.contains(kind));
+    if let Some((kind, value)) = written {
+        return digested(kind, std::iter::once(value.as_bytes()));
+    }
     match key.contains(':') || key == "global" {
         true => key.to_owned(),
         false => format!("consumer:{key}"),
@@ -232,6 +247,20 @@ fn names(config: &Config) -> BTreeSet<String> {
     });
     let models = config.ai.iter().flat_map(|ai| &ai.models).map(|model| format!("model:{}", model.name));
     consumers.chain(models).chain(std::iter::once("global".to_owned())).collect()
+}
+
+/// The credential of a consumer's that an account is of: its place, and what it is for.
+fn credential(key: &str, consumers: &HashMap<&str, &Consumer>) -> Option<(String, Option<String>)> {
+    let (consumer, place) = key.strip_prefix("key:")?.rsplit_once('/')?;
+    let (consumer, place) = (consumers.get(consumer)?, place.parse::<usize>().ok()?);
+    // Those that are hashed are counted behind the others.
+    match place.checked_sub(consumer.keys.len()) {
+        None => Some((format!("keys[{place}]"), None)),
+        Some(place) => {
+            let hashed = consumer.hashed_keys.get(place)?;
+            Some((format!("hashedKeys[{place}]"), hashed.name.clone()))
+        }
+    }
 }
 
 /// Whether a budget or limit that has counted nothing for a key of the configuration ever will: it counts by such keys, and
@@ -263,7 +292,7 @@ fn may_spend(policy: &str, counted_by: &serde_json::Value, key: &str, config: &C
 
 /// What every budget and limit has left.
 pub(crate) async fn all(ledger: &Ledger, config: &Config, wish: &Wish) -> Vec<Statement> {
-    let (key, names, now) = (wish.key.as_deref().map(full), names(config), Timestamp::now());
+    let (key, names, now) = (wish.key.as_deref().map(account_key), names(config), Timestamp::now());
     let ask = Ask { key: key.as_deref(), top: wish.limit.clamp(1, ACCOUNTS_MAX), names: &names, now };
     let is_wanted = |one: &Statement| {
         wish.policy.as_ref().is_none_or(|wanted| *wanted == one.policy || *wanted == one.name)
@@ -297,6 +326,12 @@ pub(crate) async fn all(ledger: &Ledger, config: &Config, wish: &Wish) -> Vec<St
     }));
     let mut told: Vec<Statement> = told.await.into_iter().flatten().collect();
     told.sort_by(|a, b| (&a.policy, a.unit).cmp(&(&b.policy, b.unit)));
+    let consumers = config.consumers.iter().map(|one| (one.name.as_str(), one)).collect();
+    for account in told.iter_mut().flat_map(|one| &mut one.accounts) {
+        if let Some((place, name)) = credential(&account.key, &consumers) {
+            (account.credential, account.credential_name) = (Some(place), name);
+        }
+    }
     told
 }
 
@@ -332,6 +367,8 @@ impl AccountStatement {
         let used = used as f64 / 10.0;
         Self {
             key: key.to_owned(),
+            credential: None,
+            credential_name: None,
             spent: limit.with(stand.spent),
             held: stand.held.map(|held| limit.with(held)),
             left: limit.with(stand.left),
@@ -401,8 +438,38 @@ mod tests {
         let text = serde_json::to_string(&[Amount::Dollars(1_000_000_000_001), Amount::Tokens(7)]);
         assert_eq!(text.expect("JSON"), r#"["1.000000000001",7]"#);
         assert_eq!(
-            (full("app"), full("group:a"), full("global")),
+            (account_key("app"), account_key("group:a"), account_key("global")),
             ("consumer:app".to_owned(), "group:a".to_owned(), "global".to_owned())
         );
+    }
+
+    #[test]
+    fn what_callers_write_is_found_by_what_they_wrote() {
+        let key = account_key("header=acme=1");
+        assert_eq!(key, digested("header", std::iter::once(&b"acme=1"[..])));
+        assert_eq!(account_key(&key), key, "it is a key by itself");
+        assert_eq!(account_key("other=acme"), "consumer:other=acme");
+        assert_ne!(account_key("claim=acme")[6..], account_key("claim=acm")[6..]);
+    }
+
+    #[test]
+    fn an_account_of_an_api_key_tells_which_one_that_is() {
+        let consumers = serde_json::json!([
+            {"name": "app", "keys": ["a-key-of-the-app"], "hashedKeys": [{"sha256": "0"}, {"sha256": "1", "name": "ci"}]},
+        ]);
+        let consumers: Vec<Consumer> = serde_json::from_value(consumers).expect("consumers");
+        let known = consumers.iter().map(|one| (one.name.as_str(), one)).collect();
+        for (key, place, name) in [
+            ("key:app/0", Some("keys[0]"), None),
+            ("key:app/1", Some("hashedKeys[0]"), None),
+            ("key:app/2", Some("hashedKeys[1]"), Some("ci")),
+            ("key:app/3", None, None),
+            ("key:other/0", None, None),
+            ("key:app/x", None, None),
+            ("consumer:app", None, None),
+        ] {
+            let want = place.map(|place| (place.to_owned(), name.map(str::to_owned)));
+            assert_eq!(credential(key, &known), want, "{key}");
+        }
     }
 }

@@ -234,17 +234,7 @@ impl Account {
     }
 
     fn write_warning(&self, subject: &str, spent: u128) {
-        let share = self.share(spent);
-        tracing::warn!(
-            budget = self.book.id(),
-            subject,
-            spent = self.unit.show(spent),
-            limit = self.unit.show(self.terms.limit),
-            "`{subject}` has spent {}.{} % of the budget `{}`",
-            share / 10,
-            share % 10,
-            self.name
-        );
+        write_warning(&self.book, &self.name, (self.unit, self.terms.limit), subject, spent);
     }
 
     /// Whether it is the part alone that this gateway may spend without the store that has no room, and the whole may have.
@@ -307,6 +297,19 @@ impl Account {
     }
 }
 
+fn write_warning(book: &Book, name: &str, (unit, limit): (Unit, u128), subject: &str, spent: u128) {
+    let share = spent.saturating_mul(1000) / limit.max(1);
+    tracing::warn!(
+        budget = book.id(),
+        subject,
+        spent = unit.show(spent),
+        limit = unit.show(limit),
+        "`{subject}` has spent {}.{} % of the budget `{name}`",
+        share / 10,
+        share % 10,
+    );
+}
+
 /// An account that the holds of calls share.
 struct OfCalls(Arc<Account>);
 
@@ -362,8 +365,13 @@ impl SharedMeter for OfCalls {
         // The least that is the share, as it is told.
         let warn_from = (account.terms.limit.saturating_mul(account.warn_at)).div_ceil(1000);
         let claim = |subject: &String| {
-            let told = account.clone();
-            let warn = Arc::new(move |subject: &str, spent: u128| told.log_warning(subject, spent));
+            // Nothing of the configuration, which may be gone when the store answers, and lets go of the store with it.
+            let (book, name) = (account.book.clone(), account.name.clone());
+            let of = (account.unit, account.terms.limit);
+            let warn = Arc::new(move |subject: &str, spent: u128| {
+                book.warned();
+                write_warning(&book, &name, of, subject, spent);
+            });
             let account = Arc::new(SharedAccount {
                 subject: subject.clone(),
                 name: account.book.id().to_owned(),

@@ -129,7 +129,7 @@ impl MeterKey {
 }
 
 /// What callers write is not kept as it is: it may be long, or a secret.
-fn digested<'v>(kind: &str, values: impl Iterator<Item = &'v [u8]>) -> String {
+pub(crate) fn digested<'v>(kind: &str, values: impl Iterator<Item = &'v [u8]>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for value in values {
         context.update(&(value.len() as u64).to_be_bytes());

@@ -9,8 +9,8 @@ use crate::exit::Exit;
 /// Whose budgets, and where they run.
 #[derive(Args)]
 pub(crate) struct BudgetsArgs {
-    /// Only this key, such as `consumer:app`, `group:gold` or `model:smart`; a name alone is a consumer's. Where gateways
-    /// share a store, it is asked.
+    /// Only this key, such as `consumer:app`, `group:gold` or `model:smart`; a name alone is a consumer's, and `header=acme`,
+    /// `claim=acme` or `cel=acme` is whoever writes that. Where gateways share a store, it is asked.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// Only this budget, by its name or its place and name.
@@ -29,7 +29,9 @@ pub(crate) struct BudgetsArgs {
 /// Runs the command.
 pub(crate) fn budgets(args: &BudgetsArgs) -> Done {
     let mut query = format!("/api/v1/budgets?limit={}", args.limit);
-    for (name, value) in [("key", &args.key), ("policy", &args.policy)] {
+    // What callers write may be a secret, and is told to nobody.
+    let key = args.key.as_deref().map(proxy::ledger::account_key);
+    for (name, value) in [("key", &key), ("policy", &args.policy)] {
         if let Some(value) = value {
             query.push_str(&format!("&{name}={}", escaped(value)));
         }
@@ -90,7 +92,8 @@ fn table(answer: &Value, key: Option<&str>) -> String {
         for account in accounts {
             let mark = if account["warns"] == true { " !" } else { "" };
             let used = format!("{:.1} %{mark}", account["used"].as_f64().unwrap_or_default());
-            rows.push(row(account, text(&account["key"]), used));
+            let of = account["credentialName"].as_str().map(|name| format!(" ({name})")).unwrap_or_default();
+            rows.push(row(account, text(&account["key"]) + &of, used));
         }
         let keys = budget["keys"].as_u64().unwrap_or_default();
         if keys > accounts.len() as u64 && !accounts.is_empty() {

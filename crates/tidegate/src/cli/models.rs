@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ai::catalogue::{self, Capabilities, Day, Model, Price, Query};
+use ai::catalogue::{self, Capabilities, Capability, Day, Model, Price, Query};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -84,6 +84,9 @@ pub(crate) fn models(args: &ModelsArgs) -> Done {
         alive_on: if args.retired { None } else { today() },
         ..Query::default()
     };
+    if let Some(note) = rarely_told(query.can) {
+        eprintln!("{note}");
+    }
     let found = catalogue::query(&query).map_err(|error| refused(error.to_string()))?;
     let mut lines: Vec<Line> = Vec::new();
     for one in found {
@@ -124,6 +127,22 @@ pub(crate) fn models(args: &ModelsArgs) -> Done {
         show!("\nNames of `ai.models`, as clients ask for them:\n{}", names.join("\n"));
     }
     Ok(())
+}
+
+/// What nearly every model can, and few vendors' lists speak of.
+const RARELY_TOLD: [(Capability, &str); 2] =
+    [(Capability::Streaming, "streaming"), (Capability::ParallelTools, "parallel-tools")];
+
+/// Who asks for what is rarely told is told that models without it may well have it.
+fn rarely_told(wanted: Capabilities) -> Option<String> {
+    let words = RARELY_TOLD.iter().filter(|(one, _)| wanted.has(*one)).map(|(_, word)| *word);
+    let words = words.collect::<Vec<_>>().join("` and `");
+    (!words.is_empty()).then(|| {
+        format!(
+            "note: few vendors' lists speak of `{words}`: a model that is not listed may well have it; leave it \
+             out for all"
+        )
+    })
 }
 
 /// Of some kinds no models are known: they are what their servers load, or change by the day.

@@ -11,7 +11,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use proxy::ledger::{Entry, Keeper, Ledger};
@@ -21,6 +21,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 const FILE: &str = "spent.db";
 /// How often changes are written.
 const INTERVAL: Duration = Duration::from_millis(100);
+/// How often periods are forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(5);
 /// Periods that began before this are forgotten: no budget lasts longer than a month.
@@ -65,6 +67,12 @@ impl Spent {
         run(connection).map_err(|error| told(&error))
     }
 
+    /// Forgets periods that are long over, where there is a file.
+    fn forget(&self) -> Result<(), String> {
+        let is_open = self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_open { self.with(|connection| forget(connection, now())) } else { Ok(()) }
+    }
+
     /// Adds changes, all or none, and tells the totals.
     fn add(&self, changes: &[Entry]) -> Result<Vec<i128>, String> {
         self.with(|connection| {
@@ -96,10 +104,23 @@ fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.execute_batch(SCHEMA)?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let oldest = i64::try_from(now.saturating_sub(KEPT).as_secs()).unwrap_or(0);
-    connection.execute("DELETE FROM spent WHERE period < ?1", params![oldest])?;
+    forget(&connection, now())?;
     Ok(connection)
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Forgets what is old, also beside the newest that is there: by a clock that is far ahead all of it would be.
+fn forget(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+    let newest: Option<i64> = connection.query_row("SELECT MAX(period) FROM spent", [], |row| row.get(0))?;
+    let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
+    let oldest = newest.map_or(now, |newest| newest.min(now)).saturating_sub(kept);
+    connection.execute("DELETE FROM spent WHERE period < ?1", params![oldest])?;
+    Ok(())
 }
 
 impl Keeper for Spent {
@@ -127,7 +148,7 @@ impl Writer {
     pub(crate) fn start(ledger: Arc<Ledger>, spent: Arc<Spent>) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new().name("budgets".to_owned()).spawn(move || {
-            let mut is_broken = false;
+            let (mut is_broken, mut forgotten) = (false, Instant::now());
             loop {
                 let goes_on = stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout);
                 match write(&ledger, &spent) {
@@ -137,6 +158,12 @@ impl Writer {
                         tracing::error!("what budgets have spent is not written, and tried again: {error}");
                     }
                     Err(_) => {}
+                }
+                if forgotten.elapsed() >= FORGOTTEN {
+                    forgotten = Instant::now();
+                    if let Err(error) = spent.forget() {
+                        tracing::warn!("periods of budgets that are long over stay in the file: {error}");
+                    }
                 }
                 if !goes_on {
                     return;
@@ -171,11 +198,6 @@ mod tests {
         Entry { book: "b".to_owned(), subject: subject.to_owned(), period, amount }
     }
 
-    fn now() -> i64 {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
-        i64::try_from(now.as_secs()).expect("seconds")
-    }
-
     #[test]
     fn two_processes_add_up_and_another_reads_it() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -196,9 +218,15 @@ mod tests {
         let (old, recent) = (now() - 41 * 24 * 3600, now() - 3600);
         let spent = Spent::new(folder.path().to_owned());
         spent.add(&[change("a", old, 5), change("a", recent, 5)]).expect("a file");
+        spent.forget().expect("a file");
+        assert_eq!(spent.load("b", old), Ok(vec![]), "a process that goes on forgets, too");
+        spent.add(&[change("a", old, 5)]).expect("a file");
         let again = Spent::new(folder.path().to_owned());
         assert_eq!(again.load("b", old), Ok(vec![]));
         assert_eq!(again.load("b", recent), Ok(vec![change("a", recent, 5)]));
+        again.with(|connection| forget(connection, now() + 10 * 365 * 24 * 3600)).expect("a file");
+        let kept = again.load("b", recent);
+        assert_eq!(kept, Ok(vec![change("a", recent, 5)]), "a clock that is years ahead is none");
     }
 
     #[test]

@@ -59,9 +59,14 @@ impl Settings for Otlp {
         super::receiver(&self.url, self.tls.as_ref(), false, at);
         super::headers(&self.headers, at);
         timeout(self.timeout, at);
-        let path = self.url.parse::<::http::Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
-        if self.protocol == OtlpProtocol::Grpc && !matches!(path.as_str(), "" | "/") {
-            at.field("url", |at| at.error("with `grpc` the address of a receiver has no path"));
+        // What is no address at all is told above.
+        if let Ok(uri) = self.url.parse::<::http::Uri>() {
+            at.field("url", |at| {
+                if self.protocol == OtlpProtocol::Grpc && !matches!(uri.path(), "" | "/") {
+                    at.error("with `grpc` the address of a receiver has no path");
+                }
+                crate::rules::otlp_port(&uri, self.protocol, at);
+            });
         }
         if log.format != "json" {
             at.error_with("log records have attributes and no format", "take `format` out");

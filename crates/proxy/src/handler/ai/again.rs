@@ -80,8 +80,11 @@ impl Rounds<'_> {
     fn pause(&self, hope: Hope, left: Duration, drawn: f64) -> Duration {
         let backoff = self.retry.backoff.delay(self.asked, drawn).max(PAUSE_LEAST);
         let told = hope.told.map(|told| {
-            let later = (told + told.mul_f64(drawn.clamp(0.0, 1.0) / 10.0)).max(backoff);
-            if told <= left { later.min(left) } else { later }
+            // What nobody waits for may be any number that a header can have.
+            if told > left {
+                return told.max(backoff);
+            }
+            (told + told.mul_f64(drawn.clamp(0.0, 1.0) / 10.0)).max(backoff).min(left)
         });
         match told {
             Some(told) if hope.untold => told.min(backoff),
@@ -127,6 +130,8 @@ mod tests {
         let of = retry(10, 150);
         let mut rounds = of.begin();
         assert_eq!(rounds.next(told(60_000), true, 0.0), None, "that takes too long");
+        let ever = Hope { told: Some(Duration::MAX), untold: false };
+        assert_eq!(rounds.next(ever, true, 1.0), None, "however long that is");
         assert_eq!(rounds.next(told(100), true, 0.0), Some(Duration::from_millis(100)));
         assert_eq!(rounds.next(told(60), true, 0.0), None, "50 ms are left");
         assert_eq!(rounds.next(told(0), true, 0.0), Some(PAUSE_LEAST), "nobody is asked in a circle");

@@ -3,7 +3,11 @@
 //! They go the way of every other try (pool, breaker, retries, timeouts), and leave no trace in the record of the call
 //! that they are made for.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ai::{
     canon::{Answer, Part, Request, Usage},
@@ -13,13 +17,14 @@ use ai::{
     vocabulary::Vocabulary,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
-use model::{TokenPrices, TokenUsage};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header, request::Parts};
+use model::{AiRecord, CallRecord, TokenPrices, TokenUsage};
 use resilience::turnstile::Priority;
 use serde_json::Value;
 
 use super::{
-    AiGateway,
+    AiGateway, Told,
+    duties::Asides,
     gathered::{Ungathered, gather},
     metered,
     models::Target,
@@ -28,7 +33,7 @@ use super::{
 };
 use crate::{
     body::Body,
-    call::Call,
+    call::{Call, Interim, Upgrade},
     handler::backends,
     upstream::tries::{self, Wish},
     worker::Worker,
@@ -59,6 +64,77 @@ impl From<String> for Silent {
     }
 }
 
+/// A request whose answer nobody has heard yet: when its client leaves meanwhile, what it may have cost is owed all the
+/// same.
+pub(super) struct Owed<F: FnOnce()> {
+    /// By which it is known that it was sent: who waits for a key owes nothing.
+    told: Told,
+    owe: Option<F>,
+}
+
+impl<F: FnOnce()> Owed<F> {
+    pub(super) fn new(owe: F) -> Self {
+        Self { told: Arc::new(AiRecord::new("aside", "", "".into())), owe: Some(owe) }
+    }
+
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
+    /// What became of it is known.
+    pub(super) fn heard(mut self) {
+        self.owe = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for Owed<F> {
+    fn drop(&mut self) {
+        if let Some(owe) = self.owe.take().filter(|_| self.told.is_due()) {
+            owe();
+        }
+    }
+}
+
+/// A call that is about something else for a while. It is itself again whatever becomes of that: its client may leave
+/// meanwhile, and what is recorded then is the call.
+struct Own<'c> {
+    call: &'c mut Call,
+    head: Parts,
+    record: CallRecord,
+    host_from_endpoint: bool,
+    interim: Option<Rc<dyn Interim>>,
+    upgrade: Option<Upgrade>,
+    started: Instant,
+    asked: Option<Instant>,
+}
+
+impl<'c> Own<'c> {
+    fn set_aside(call: &'c mut Call, head: Parts) -> Self {
+        Self {
+            head: std::mem::replace(&mut call.head, head),
+            record: call.record.clone(),
+            host_from_endpoint: std::mem::replace(&mut call.host_from_endpoint, true),
+            interim: call.interim.take(),
+            upgrade: call.upgrade.take(),
+            // What is asked has a time of its own, not what the call has left.
+            started: std::mem::replace(&mut call.started, Instant::now()),
+            asked: call.asked.take(),
+            call,
+        }
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        std::mem::swap(&mut self.call.head, &mut self.head);
+        std::mem::swap(&mut self.call.record, &mut self.record);
+        self.call.host_from_endpoint = self.host_from_endpoint;
+        self.call.interim = self.interim.take();
+        self.call.upgrade = self.upgrade.take();
+        (self.call.started, self.call.asked) = (self.started, self.asked);
+    }
+}
+
 /// Asks an upstream, and reads the answer whole.
 async fn ask(
     worker: &Rc<Worker>,
@@ -84,13 +160,16 @@ async fn ask_provider(
     call: &mut Call,
     (target, model, dialect): (&Target, &str, Dialect),
     aside: Aside,
+    told: &Told,
 ) -> Result<(StatusCode, Bytes), Silent> {
     let uri = Uri::try_from(aside.path).map_err(|error| error.to_string())?;
     let mut headers = aside.headers;
     target.provider.address(&mut headers);
     let name = target.provider.name.clone();
-    apart(call, aside.timeout, async |call: &mut Call| {
+    let answer = apart(call, aside.timeout, async |call: &mut Call| {
         call.host_from_endpoint = false;
+        told.owe(true);
+        call.record.ai = Some(told.clone());
         let body = aside.body.into();
         let priority = Priority::Normal;
         let outgoing = Outgoing {
@@ -112,8 +191,8 @@ async fn ask_provider(
             };
             Silent { text, is_due }
         })
-    })
-    .await
+    });
+    answer.await.map_err(|silent| Silent { is_due: silent.is_due && told.is_due(), ..silent })
 }
 
 /// Does something with a head and a record of its own, and reads the answer whole.
@@ -124,13 +203,8 @@ async fn apart(
 ) -> Result<(StatusCode, Bytes), Silent> {
     let mut request = http::Request::new(());
     *request.method_mut() = Method::POST;
-    let own = std::mem::replace(&mut call.head, request.into_parts().0);
-    let record = call.record.clone();
-    let (from_endpoint, interim) = (call.host_from_endpoint, call.interim.take());
-    let (started, upgrade) = (call.started, call.upgrade.take());
-    call.host_from_endpoint = true;
-    // Its time is its own, not what the call has left.
-    call.started = std::time::Instant::now();
+    let mut own = Own::set_aside(call, request.into_parts().0);
+    let call = &mut *own.call;
     // Which key is used is no matter of the call's own record.
     call.record.ai = None;
     let due = |text| Silent { text, is_due: true };
@@ -146,12 +220,6 @@ async fn apart(
         }
     };
     let result = tokio::time::timeout(timeout, Box::pin(asked)).await;
-    call.head = own;
-    call.record = record;
-    call.host_from_endpoint = from_endpoint;
-    call.interim = interim;
-    call.upgrade = upgrade;
-    call.started = started;
     result.unwrap_or_else(|_| Err(due(format!("no answer within {timeout:?}"))))
 }
 
@@ -194,6 +262,8 @@ pub(super) async fn endpoint(
     timeout: Duration,
 ) -> Result<Value, String> {
     let asked = gateway.helpers.find(alias).ok_or("its model is not there")?;
+    let asides = call.ai.asides.clone();
+    let asides = asides.as_ref();
     let mut last = "it has no targets".to_owned();
     for target in asked.alias.targets() {
         let model = asked.model(target);
@@ -202,11 +272,15 @@ pub(super) async fn endpoint(
         let path = target.provider.path(Dialect::OpenAiChat, operation, &model, false, path);
         let path = path.map_err(|error| error.message)?;
         let aside = Aside { path, headers: json_headers(), body: body.to_string().into_bytes(), timeout };
-        match ask_provider(worker, call, (target, &model, Dialect::OpenAiChat), aside).await {
+        let owed = Owed::new(|| bill(asides, target, &model, estimated(operation, &model, &body)));
+        let asking = ask_provider(worker, call, (target, &model, Dialect::OpenAiChat), aside, owed.told());
+        let answer = asking.await;
+        owed.heard();
+        match answer {
             Ok((status, bytes)) if status.is_success() => match serde_json::from_slice(&bytes) {
                 Ok(value) => {
                     bill(
-                        call,
+                        asides,
                         target,
                         &model,
                         told_of(&value).or_else(|| estimated(operation, &model, &body)),
@@ -218,7 +292,7 @@ pub(super) async fn endpoint(
             Ok((status, _)) => last = format!("it answered {status}"),
             Err(silent) => {
                 let usage = estimated(operation, &model, &body).filter(|_| silent.is_due);
-                bill(call, target, &model, usage);
+                bill(asides, target, &model, usage);
                 last = silent.text;
             }
         }
@@ -227,8 +301,8 @@ pub(super) async fn endpoint(
 }
 
 /// Puts what an answer cost on the bill of the call that it is asked for.
-fn bill(call: &Call, target: &Target, model: &str, usage: Option<TokenUsage>) {
-    if let (Some(asides), Some(usage)) = (&call.ai.asides, usage) {
+fn bill(asides: Option<&Asides>, target: &Target, model: &str, usage: Option<TokenUsage>) {
+    if let (Some(asides), Some(usage)) = (asides, usage) {
         let prices = target.prices.of(model);
         asides.spend(&usage, prices.map(|prices| TokenPrices::picodollars(&*prices, &usage, None)));
     }
@@ -285,18 +359,24 @@ pub(super) async fn model(
     timeout: Duration,
 ) -> Result<Answer, String> {
     let asked = gateway.helpers.find(alias).ok_or("its model is not there")?;
+    let asides = call.ai.asides.clone();
+    let asides = asides.as_ref();
     let mut last = "it has no targets".to_owned();
     for target in asked.alias.targets() {
-        match of_target(worker, call, target, &asked.model(target), request, timeout).await {
+        let model = asked.model(target);
+        // Nobody knows what a provider did that had the request and then was silent.
+        let unheard = || metered::counted(&counted(&model, request, &Answer::default()));
+        let owed = Owed::new(|| bill(asides, target, &model, Some(unheard())));
+        let answer = of_target(worker, call, target, &model, request, timeout, owed.told()).await;
+        owed.heard();
+        match answer {
             Ok(answer) => {
-                let usage = answer.usage.unwrap_or_else(|| counted(&asked.model(target), request, &answer));
-                bill(call, target, &asked.model(target), Some(metered::counted(&usage)));
+                let usage = answer.usage.unwrap_or_else(|| counted(&model, request, &answer));
+                bill(asides, target, &model, Some(metered::counted(&usage)));
                 return Ok(answer);
             }
-            // Nobody knows what a provider did that had the request and then was silent.
             Err(silent) => {
-                let usage = silent.is_due.then(|| counted(&asked.model(target), request, &Answer::default()));
-                bill(call, target, &asked.model(target), usage.as_ref().map(metered::counted));
+                bill(asides, target, &model, silent.is_due.then(unheard));
                 last = silent.text;
             }
         }
@@ -312,6 +392,7 @@ pub(super) async fn of_target(
     model: &str,
     request: &Request,
     timeout: Duration,
+    told: &Told,
 ) -> Result<Answer, Silent> {
     let dialect = target.provider.dialect_for(Dialect::OpenAiChat, model);
     let written = Written { model, rules: &target.rules(model) };
@@ -323,7 +404,7 @@ pub(super) async fn of_target(
     let body = target.provider.body(Operation::Chat, written.body.into(), model);
     let body = body.map_err(|error| error.message)?.to_vec();
     let aside = Aside { path, headers, body, timeout };
-    let (status, bytes) = ask_provider(worker, call, (target, model, dialect), aside).await?;
+    let (status, bytes) = ask_provider(worker, call, (target, model, dialect), aside, told).await?;
     if !status.is_success() {
         return Err(format!("it answered {status}").into());
     }

@@ -51,6 +51,18 @@ pub(crate) fn share_is_used(what: &str, share: &str, wait: Duration) -> Failure 
     Failure::refused(Problem::RateLimited).with_retry_after(wait.min(SHARE_RETRY)).with_hint(hint)
 }
 
+/// Tells the store what was spent and never held there, where a meter counts there.
+pub(super) fn spend(meter: &dyn Meter, subjects: &[String], spent: &Spent) {
+    let Some(Shared { sharing, meter }) = meter.shared() else { return };
+    let nothing = Most::of_batch((0, 0), Cost::ZERO, None);
+    let Ok(claims) = meter.claims(subjects, &nothing) else { return };
+    let costs: Vec<u128> = claims.iter().map(|claim| meter.cost(claim, spent)).collect();
+    if costs.iter().any(|cost| *cost > 0) {
+        let periods = claims.iter().map(Claim::period).collect();
+        sharing.accounts.add(claims.into(), periods, costs);
+    }
+}
+
 /// What is held with all of them.
 pub(super) enum Held {
     /// In the store.
@@ -153,6 +165,7 @@ fn away(
         holds.push(Box::new(Later {
             accounts: accounts.clone(),
             meter: one.meter,
+            periods: claims.iter().map(Claim::period).collect(),
             claims,
             here,
             is_over: false,
@@ -275,6 +288,8 @@ struct Later {
     accounts: Arc<Accounts>,
     meter: Arc<dyn Meter>,
     claims: Arc<[Claim]>,
+    /// When that of each began: by the time that the store is back there may be another.
+    periods: Vec<i64>,
     here: Option<Box<dyn Hold>>,
     is_over: bool,
 }
@@ -295,7 +310,7 @@ impl Hold for Later {
             }
         }
         if costs.iter().any(|cost| *cost > 0) {
-            self.accounts.add(self.claims.clone(), vec![0; costs.len()], costs);
+            self.accounts.add(self.claims.clone(), std::mem::take(&mut self.periods), costs);
         }
     }
 }

@@ -41,6 +41,13 @@ pub(crate) struct Claim {
     pub(crate) mark: u8,
 }
 
+impl Claim {
+    /// When the period of this moment began by the gateway's own clock; 0 where there is none.
+    pub(crate) fn period(&self) -> i64 {
+        period(&self.account)
+    }
+}
+
 /// What a claim got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Granted {

@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, PoisonError, Weak},
+    sync::{
+        Arc, PoisonError, Weak,
+        atomic::{Ordering, fence},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,10 +25,14 @@ const SETTLEMENTS_MAX: usize = 100_000;
 const AT_A_TIME: usize = 64;
 /// Accounts whose leases are renewed in one script.
 const RENEWALS: usize = 64;
-/// How often one that the store refuses is tried.
-const TRIES_MAX: u8 = 5;
+/// How often one that the store refuses is tried, and how long it is left before the next time: a store that has no memory
+/// may have some again.
+const TRIES_MAX: u8 = 10;
+const REFUSED: Duration = Duration::from_secs(1);
 /// How long the store is left alone while it is away.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long what calls cost is told to a store that no configuration names any more.
+const FAREWELL: Duration = Duration::from_secs(60);
 /// How often it is looked whether anybody needs this any more.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -68,13 +75,15 @@ impl Settlement {
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Settlement>,
+    /// Those that the store refused, and when they are told again.
+    refused: VecDeque<(Instant, Settlement)>,
     on_the_way: usize,
     pub(super) dropped: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, settlement: Settlement) {
-        if self.waiting.len() >= SETTLEMENTS_MAX {
+        if self.waiting.len() + self.refused.len() >= SETTLEMENTS_MAX {
             self.drop_one("too many wait");
             return;
         }
@@ -82,7 +91,7 @@ impl Queue {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.on_the_way
+        self.waiting.len() + self.refused.len() + self.on_the_way
     }
 
     fn drop_one(&mut self, why: &str) {
@@ -95,19 +104,51 @@ impl Queue {
         }
     }
 
-    fn take(&mut self) -> Vec<Settlement> {
+    /// What of one is still to be told.
+    fn give_back(&mut self, one: Settlement, now: Instant) {
+        match one.tries {
+            0 => self.waiting.push_front(one),
+            TRIES_MAX.. => self.drop_one("the store refuses it"),
+            // Nobody waits behind it.
+            _ => self.refused.push_back((now + REFUSED, one)),
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Vec<Settlement> {
+        while self.refused.front().is_some_and(|(due, _)| *due <= now) {
+            self.waiting.extend(self.refused.pop_front().map(|(_, one)| one));
+        }
         let count = self.waiting.len().min(AT_A_TIME);
         self.on_the_way = count;
         self.waiting.drain(..count).collect()
     }
 }
 
-/// Sends what waits.
+/// Sends what waits, and at last what the calls cost that let go of the store after everybody else: where its settings
+/// change, the configuration that named them is gone by then.
 pub(super) async fn settle(accounts: Weak<Accounts>) {
+    let Some(strong) = accounts.upgrade() else { return };
+    let mut alone: Option<tokio::time::Instant> = None;
     loop {
-        let Some(strong) = accounts.upgrade() else { return };
+        if Arc::strong_count(&strong) > 1 {
+            alone = None;
+        } else {
+            // Nobody can add anything now, and what they added before is seen from here on.
+            fence(Ordering::Acquire);
+            let unsettled = strong.unsettled();
+            let since = *alone.get_or_insert_with(tokio::time::Instant::now);
+            if unsettled > 0 && since.elapsed() > FAREWELL {
+                tracing::error!(
+                    unsettled,
+                    "what calls cost is not counted in a shared store that is no longer configured, and away"
+                );
+            }
+            if unsettled == 0 || since.elapsed() > FAREWELL {
+                return;
+            }
+        }
         let batch = match strong.client.is_up() {
-            true => strong.queue.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            true => strong.queue.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()),
             false => Vec::new(),
         };
         if batch.is_empty() {
@@ -124,10 +165,7 @@ pub(super) async fn settle(accounts: Weak<Accounts>) {
         let mut queue = strong.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.on_the_way = 0;
         for one in sent.into_iter().flatten().rev() {
-            match one.tries {
-                TRIES_MAX.. => queue.drop_one("the store refuses it"),
-                _ => queue.waiting.push_front(one),
-            }
+            queue.give_back(one, Instant::now());
         }
     }
 }
@@ -142,7 +180,7 @@ impl Accounts {
                 Ok(()) => {}
                 Err(unanswered) => {
                     match unanswered {
-                        Unanswered::Refused => settlement.tries += 1,
+                        Unanswered::Refused => settlement.tries = settlement.tries.saturating_add(1),
                         // It may have been done: the script finds out by what is still held.
                         Unanswered::Unknown if settlement.way == Way::First => settlement.way = Way::Again,
                         Unanswered::Unknown | Unanswered::Away => {}
@@ -229,5 +267,30 @@ pub(super) async fn renew(accounts: Weak<Accounts>) {
         drop(strong);
         let step = third / 5;
         tokio::time::sleep(step.clamp(Duration::from_millis(20), LOOK)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_refuses_is_told_again_later_and_holds_up_nobody() {
+        let one = |tries| {
+            let none: Vec<Claim> = Vec::new();
+            let new = Settlement::new(String::new(), Way::First, none.into(), Vec::new(), Vec::new());
+            Settlement { tries, ..new }
+        };
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.give_back(one(1), now);
+        queue.give_back(one(0), now);
+        queue.push(one(0));
+        assert_eq!((queue.take(now).len(), queue.len()), (2, 3));
+        queue.on_the_way = 0;
+        assert_eq!((queue.take(now).len(), queue.len()), (0, 1));
+        assert_eq!((queue.take(now + REFUSED).len(), queue.len()), (1, 1));
+        queue.on_the_way = 0;
+        queue.give_back(one(TRIES_MAX), now);
+        assert_eq!((queue.len(), queue.dropped), (0, 1));
     }
 }

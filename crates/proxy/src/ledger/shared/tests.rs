@@ -54,13 +54,33 @@ fn answers_are_read_and_what_is_none_is_not() {
     assert!(looked(&ints(&[1, 2, 3])).is_none());
 }
 
-#[test]
-fn keys_of_a_subject_lie_in_one_slot_and_no_name_tells_another() {
+/// Accounts in a store that nobody has connected to.
+fn accounts() -> Accounts {
     let settings = model::resource::redis::Redis::default();
     let connecting =
         crate::policy::testing::building("", |cx| crate::redis::Connecting::of(&settings, cx.snapshot));
     let client = Arc::new(Client::new(connecting, Duration::from_millis(10)));
-    let accounts = Accounts::new([client.clone(), client], "tg".into(), Duration::from_secs(1));
+    Accounts::new([client.clone(), client], "tg".into(), Duration::from_secs(1))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_last_calls_cost_is_told_though_nobody_names_the_store_any_more_for_a_while() {
+    let accounts = Arc::new(accounts());
+    let known = Arc::downgrade(&accounts);
+    let settling = tokio::spawn(super::queue::settle(known.clone()));
+    tokio::task::yield_now().await;
+    let account = Arc::new(account(Kind::Bucket(Duration::from_secs(1)), 1));
+    accounts.add(Arc::new([Claim { account, amount: 0, mark: 0 }]), vec![0], vec![7]);
+    drop(accounts);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(known.upgrade().is_some(), "it may be there again");
+    settling.await.expect("it ends");
+    assert!(known.upgrade().is_none());
+}
+
+#[test]
+fn keys_of_a_subject_lie_in_one_slot_and_no_name_tells_another() {
+    let accounts = accounts();
     let day = Calendar::new(Period::Day, "UTC").expect("a zone");
     let keys = accounts.keys([account(Kind::Book(day), 1)].iter());
     assert_eq!(keys, ["tg:{consumer:%7Bapp%7D}:b", "tg:{consumer:%7Bapp%7D}:b:leases"]);

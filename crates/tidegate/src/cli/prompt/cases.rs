@@ -72,8 +72,8 @@ fn patterns(_: &mut SchemaGenerator) -> Schema {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Judge {
-    /// Address of OpenAI's chat endpoint, or a path below `--url`; `/ai/v1/chat/completions` of the prompt's own
-    /// gateway without it.
+    /// Address of OpenAI's chat endpoint, or a path at the prompt's own gateway; `/ai/v1/chat/completions` there without
+    /// it.
     pub(super) url: Option<String>,
     /// The model, for criteria that name none.
     pub(super) model: Option<String>,
@@ -210,8 +210,16 @@ pub(super) fn read(path: &Path) -> Result<File, Exit> {
     let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
     let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>().to_value();
     let mut document = Document::read(Source::new(shown.to_string(), text), &schema).map_err(drawn)?;
-    let judge =
-        document.get("judge").and_then(|judge| serde_json::from_value(judge).ok()).unwrap_or_default();
+    let judge = document
+        .get("judge")
+        .and_then(|judge| serde_json::from_value::<Judge>(judge).ok())
+        .unwrap_or_default();
+    let url = document.get("url").and_then(|url| serde_json::from_value::<String>(url).ok());
+    for (place, text) in [("url", &url), ("judge.url", &judge.url)] {
+        if let Some(wrong) = text.as_deref().and_then(|text| no_address(text, true)) {
+            document.error(place, wrong);
+        }
+    }
     for (index, case) in document.items("cases") {
         // What does not fit was told already.
         let Ok(case) = serde_json::from_value::<Case>(case) else { continue };
@@ -221,6 +229,18 @@ pub(super) fn read(path: &Path) -> Result<File, Exit> {
     }
     let value = document.finish().map_err(drawn)?;
     serde_json::from_value(value).map_err(|error| refused(error.to_string()))
+}
+
+/// Why a text is no address of a gateway. A path at one will do where it `may_be_path`.
+pub(super) fn no_address(text: &str, may_be_path: bool) -> Option<String> {
+    let uri = text.parse::<http::Uri>();
+    let is_address = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    };
+    let is_path = may_be_path && text.starts_with('/');
+    let is_good = uri.is_ok_and(|uri| is_path || is_address(&uri));
+    let or_path = if may_be_path { ", or a path such as `/v1/…`" } else { "" };
+    (!is_good).then(|| format!("`{text}` is no address: expected such as `http://127.0.0.1:8080`{or_path}"))
 }
 
 /// What is wrong with a case that its schema cannot say, and where.

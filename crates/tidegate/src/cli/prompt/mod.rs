@@ -138,10 +138,16 @@ fn prepared(args: &TestArgs, file: &File) -> Result<Run, String> {
         headers.insert(name, value);
     }
     let base = args.url.as_deref();
+    if let Some(wrong) = base.and_then(|base| cases::no_address(base, false)) {
+        return Err(format!("--url: {wrong}"));
+    }
     let url = joined(base, &file.url)?;
+    // Whoever judges is at the prompt's own gateway, unless an address says otherwise.
+    let home = base.unwrap_or_else(|| origin(&url));
     let judge_url = match &file.judge.url {
-        Some(url) => joined(base, url)?,
-        None => joined(Some(origin(&url)), JUDGE_PATH)?,
+        Some(other) if !other.starts_with('/') && origin(other) != origin(&file.url) => other.clone(),
+        Some(own) => joined(Some(home), own)?,
+        None => joined(Some(home), JUDGE_PATH)?,
     };
     let version = args.version.clone().or_else(|| file.version.clone());
     let client = Client::new(Duration::from_secs(args.timeout.max(1)));

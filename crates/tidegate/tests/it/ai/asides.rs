@@ -1,13 +1,16 @@
 //! What a call costs beside its own model: judges, embeddings, pictures.
 
+use std::{io::Write, net::TcpStream};
+
 use serde_json::{Value, json};
 
 use super::{
+    KEY,
     budgets::{INPUT, OUTPUT, settles, taken},
     limits::{ask, base, metered, told},
     post,
 };
-use crate::harness::Upstream;
+use crate::harness::{Upstream, eventually, pause};
 
 const BUDGET: &str = ", {budget: {amount: 1000, key: consumer, name: b}}";
 const PRICES: &str = "    - {name: judge, targets: [{provider: p1, model: gpt-4o}]}
@@ -49,6 +52,30 @@ fn what_a_judge_costs_is_on_the_bill_of_the_call_it_judges() {
         assert_eq!(answer.status, status, "{}", answer.text());
         settles(&gateway, "the judge's part and the model's", |taken| taken == want);
     }
+}
+
+#[test]
+fn whoever_leaves_while_a_judge_is_asked_pays_for_that_and_is_recorded_as_itself() {
+    let slow = Upstream::scripted(|_| {
+        pause(3000);
+        None
+    });
+    let model = told(100, 10);
+    let policies = format!("{BUDGET}{}", rule("request"));
+    let gateway = metered("", &policies, &[&base(&model), &base(&slow)], PRICES);
+    let body = r#"{"model":"smart","max_tokens":500,"messages":[{"role":"user","content":"Hello"}]}"#;
+    let mut client = TcpStream::connect(gateway.address).expect("a connection");
+    let head = format!(
+        "POST /ai/v1/chat/completions HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).expect("written");
+    eventually("the judge has it", || slow.seen().len() == 1);
+    drop(client);
+    let left = gateway.record("who has left", |record| record["status"] == 499);
+    assert!(left["upstream"].is_null(), "it was not asked for the call: {left}");
+    settles(&gateway, "what the judge was asked", |taken| taken >= 20 * INPUT && taken < 500 * INPUT);
+    assert!(model.seen().is_empty());
 }
 
 #[test]

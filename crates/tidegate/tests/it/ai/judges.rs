@@ -78,6 +78,22 @@ fn who_does_not_answer_lets_pass_or_refuses_as_the_operator_says() {
 }
 
 #[test]
+fn a_service_that_judges_an_answer_has_a_time_of_its_own_however_long_the_model_took() {
+    let judge = Upstream::scripted(|_| Some(parrot::http("application/json", b"{\"verdict\":\"pass\"}")));
+    let model = parrot::provider(CHAT, |_| {
+        crate::harness::pause(900);
+        says("ok")
+    });
+    let policies = "      - guardrails: {rules: [{name: own, on: answer, webhook: {upstream: judges}}]}\n";
+    let rest = format!(
+        "upstreams: [{{name: judges, timeouts: {{request: 500ms}}, endpoints: [{{address: \"{}\"}}]}}]\n",
+        judge.address
+    );
+    let gateway = parrot::gateway(&[(CHAT, &model)], policies, &rest);
+    assert_eq!(status(&gateway, "hello"), 200);
+}
+
+#[test]
 fn what_stands_behind_much_else_is_judged_too_and_what_is_too_long_is_refused() {
     let judge = Upstream::scripted(|seen| {
         let body: Value = serde_json::from_slice(&seen.body).expect("JSON");

@@ -65,6 +65,17 @@ fn what_the_model_begins_by_itself_and_nothing_is_left_for_is_spent_all_the_same
 }
 
 #[test]
+fn what_nothing_was_left_for_is_spent_in_the_store_that_gateways_share_too() {
+    let redis = Redis::start();
+    let (_server, base) = server();
+    let budget = ", {budget: {amount: 0.1, per: month, name: monthly, store: redis}}";
+    let settings = format!("redis: {{addresses: [\"127.0.0.1:{}\"]}}\n", redis.port);
+    let gateway = super::realtime::gateway_of(&[("up", base)], budget, "", "", &settings);
+    eventually("a connection to redis", || gateway.metric("tidegate_redis_up ") == Some(1.0));
+    assert_eq!(said("begun", &[&gateway]), ["closed 1008", "spent True"]);
+}
+
+#[test]
 fn bytes_pass_where_nobody_has_to_read_them() {
     let (_server, base) = server();
     assert_eq!(said("free", &[&gateway(&[("up", base)], "", "")]), ["noise passes True"]);

@@ -129,6 +129,12 @@ fn lists_are_bounded_and_any_key_is_found() {
         (found["accounts"].as_array().map(Vec::len), &found["accounts"][0]["spent"]),
         (Some(1), &Value::from(330))
     );
+    let written = listed(&gateway, "?key=header%3D11")[0]["accounts"][0].clone();
+    assert_eq!(written["spent"], 330, "by what the caller wrote: {written}");
+    let admin = gateway.admin.to_string();
+    let arguments = ["budgets", "--admin", &admin, "--key", "header=11"];
+    let (code, out, problems) = run_with(&arguments, &[("TIDEGATE_ADMIN_TOKEN", "test-admin-token")]);
+    assert!(code == 0 && out.contains("330") && out.contains("header:"), "{out} {problems}");
     assert!(listed(&gateway, "?key=header:none")[0]["accounts"].as_array().is_some_and(Vec::is_empty));
     assert!(!gateway.metrics().contains("key=\"header:"), "nobody is named in the metrics unasked");
     for (query, status) in [
@@ -142,6 +148,31 @@ fn lists_are_bounded_and_any_key_is_found() {
         let answer = gateway.admin_get(&format!("/api/v1/budgets{query}"));
         assert_eq!(answer.status, status, "{query}: {}", answer.text());
     }
+}
+
+#[test]
+fn an_account_of_an_api_key_tells_where_that_key_stands() {
+    let upstream = told(100, 10);
+    let own = ", hashedKeys: [{sha256: \"9c5f2d1c3a4b5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7\", name: ci}]";
+    let policy = ", {budget: {amount: 10, key: key, name: k}}";
+    let gateway = metered(own, policy, &[&base(&upstream)], PRICES);
+    assert_eq!(ask(&gateway, 500, "").status, 200);
+    let of = |key: &str| listed(&gateway, &format!("?policy=k&key={key}"))[0]["accounts"][0].clone();
+    eventually("it is settled", || of("key:app/0")["spent"] == dollars(ONCE));
+    assert_eq!(
+        (&of("key:app/0")["credential"], &of("key:app/0")["credentialName"]),
+        (&"keys[0]".into(), &Value::Null)
+    );
+    let hashed = of("key:app/1");
+    assert_eq!(
+        (&hashed["credential"], &hashed["credentialName"]),
+        (&"hashedKeys[0]".into(), &"ci".into()),
+        "{hashed}"
+    );
+    let admin = gateway.admin.to_string();
+    let arguments = ["budgets", "--admin", &admin, "--key", "key:app/1"];
+    let (code, out, problems) = run_with(&arguments, &[("TIDEGATE_ADMIN_TOKEN", "test-admin-token")]);
+    assert!(code == 0 && out.contains("key:app/1 (ci)"), "{out} {problems}");
 }
 
 #[test]

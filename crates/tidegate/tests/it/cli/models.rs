@@ -126,6 +126,19 @@ fn what_there_is_not_is_told() {
 }
 
 #[test]
+fn what_vendors_rarely_tell_of_their_models_is_said_to_be_so() {
+    let of = |can: &str| run(&["models", "--provider", "anthropic", "--can", can]);
+    let (code, out, problems) = of("streaming");
+    assert_eq!((code, out.as_str()), (5, ""), "{problems}");
+    assert!(problems.contains("`streaming`: a model that is not listed may well have it"), "{problems}");
+    let (code, _, problems) = of("tools");
+    assert_eq!((code, problems.as_str()), (0, ""));
+    let (code, out, problems) = run(&["models", "--provider", "openai", "--can", "streaming,parallel-tools"]);
+    assert!(code == 0 && out.contains("gpt-5"), "{out}");
+    assert!(problems.contains("`streaming` and `parallel-tools`"), "{problems}");
+}
+
+#[test]
 fn a_kind_of_which_no_models_are_known_says_where_it_is_and_how_one_is_named() {
     let mut without = Vec::new();
     for kind in ai::catalogue::names() {

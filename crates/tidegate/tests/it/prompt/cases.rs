@@ -48,11 +48,16 @@ fn gateway(model: &Upstream) -> Gateway {
 
 /// Runs cases against a gateway.
 fn tested(gateway: &Gateway, cases: &str, arguments: &[&str]) -> (i32, String, String) {
+    let url = format!("http://{}", gateway.address);
+    run_cases(cases, &[&["--url", &url][..], arguments].concat())
+}
+
+fn run_cases(cases: &str, arguments: &[&str]) -> (i32, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cases.yaml");
     fs::write(&path, cases).expect("a file");
-    let (path, url) = (path.display().to_string(), format!("http://{}", gateway.address));
-    let mut all = vec!["prompt", "test", &path, "--url", &url];
+    let path = path.display().to_string();
+    let mut all = vec!["prompt", "test", &path];
     all.extend(arguments);
     run_with(&all, &[("TIDEGATE_TEST_PROMPT_KEY", KEY)])
 }
@@ -138,6 +143,40 @@ fn the_version_of_the_command_line_is_the_one_that_is_tested() {
 }
 
 #[test]
+fn whoever_judges_is_at_the_prompts_own_gateway_or_at_an_address_of_its_own() {
+    let (models, judges) = (model(), model());
+    let [prompts, other] = [&models, &judges].map(gateway);
+    let judged = |model: &Upstream| {
+        let all = model.seen();
+        all.iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains("You judge")).count()
+    };
+    let path = "/ai/v1/chat/completions";
+    let [own, elsewhere] = [&prompts, &other].map(|gateway| format!("http://{}", gateway.address));
+    let (prompt, gone) = (format!("{own}/v1/summary"), "http://127.0.0.1:1");
+    for (url, judge, moved, want) in [
+        // A path is one at the prompt's gateway, whoever names that.
+        (&*prompt, path.to_owned(), None, (1, 0)),
+        ("/v1/summary", path.to_owned(), Some(&own), (1, 0)),
+        // What is at one gateway goes to another together.
+        (&*format!("{gone}/v1/summary"), format!("{gone}{path}"), Some(&own), (1, 0)),
+        // What is elsewhere stays there.
+        (&*prompt, format!("{elsewhere}{path}"), None, (0, 1)),
+        ("/v1/summary", format!("{elsewhere}{path}"), Some(&own), (0, 1)),
+    ] {
+        let head = HEAD.replace("/v1/summary", url).replace("smart}", &format!("smart, url: \"{judge}\"}}"));
+        let case = "  - {name: a, input: {text: you}, expect: {judge: {criterion: is a greeting}}}\n";
+        let before = (judged(&models), judged(&judges));
+        let arguments = moved.map_or(Vec::new(), |moved| vec!["--url", moved.as_str()]);
+        let (code, out, problems) = run_cases(&format!("{head}{case}"), &arguments);
+        assert_eq!(code, 0, "{url} {judge}: {out} {problems}");
+        let after = (judged(&models) - before.0, judged(&judges) - before.1);
+        assert_eq!(after, want, "{url} {judge}");
+    }
+    let (code, _, problems) = run_cases(&format!("{HEAD}  - {{name: a}}\n"), &["--url", "127.0.0.1:8080"]);
+    assert!(code == 3 && problems.contains("--url: `127.0.0.1:8080` is no address"), "{problems}");
+}
+
+#[test]
 fn a_file_that_is_wrong_is_refused_before_anything_is_sent() {
     let model = model();
     let gateway = gateway(&model);
@@ -159,6 +198,11 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_sent() {
             "no `model` judges",
         ),
         ("url: [\n".to_owned(), "cases.yaml:"),
+        ("url: v1/summary\ncases: [{name: a}]\n".to_owned(), "url: `v1/summary` is no address"),
+        (
+            HEAD.replace("smart}", "smart, url: 'localhost:80/v1'}") + "  - {name: a}\n",
+            "judge.url: `localhost:80/v1` is no address",
+        ),
     ] {
         let (code, out, problems) = tested(&gateway, &cases, &[]);
         assert_eq!((code, out.as_str()), (3, ""), "{cases}");

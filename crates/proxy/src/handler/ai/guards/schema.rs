@@ -94,7 +94,12 @@ impl Form {
         };
         let first = answer.usage.unwrap_or_else(|| counted(request, answer));
         let request = again(request, &text_of(answer), &wrong);
-        match aside::of_target(worker, call, target, model, &request, REPAIR_TIMEOUT).await {
+        let unheard = || spend(record, &first.and(&counted(&request, &Answer::default())));
+        let owed = aside::Owed::new(unheard);
+        let told = owed.told();
+        let mended = aside::of_target(worker, call, target, model, &request, REPAIR_TIMEOUT, told).await;
+        owed.heard();
+        match mended {
             Ok(mut second) => {
                 let usage = first.and(&second.usage.unwrap_or_else(|| counted(&request, &second)));
                 spend(record, &usage);
@@ -107,7 +112,7 @@ impl Form {
             }
             Err(silent) => {
                 if silent.is_due {
-                    spend(record, &first.and(&counted(&request, &Answer::default())));
+                    unheard();
                 }
                 let error = silent.text;
                 tracing::warn!(rule = %self.name, %error, "an answer could not be mended: {error}");

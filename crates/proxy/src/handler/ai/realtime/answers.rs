@@ -264,8 +264,10 @@ impl Answers {
         match holds {
             Some(holds) => holds.into_iter().for_each(|mut hold| hold.settle(&spent)),
             None => {
-                let meters = self.terms.meters.iter();
-                meters.for_each(|(metering, subjects)| metering.meter.spend(subjects, &spent));
+                for (metering, subjects) in &self.terms.meters {
+                    metering.meter.spend(subjects, &spent);
+                    shared::spend(&*metering.meter, subjects, &spent);
+                }
             }
         }
         let total = &mut self.total;
