@@ -39,7 +39,8 @@ impl Import {
             return self.note(
                 &format!("{at}.expression"),
                 format_args!(
-                    "left out: write {expression} as conditions of `match`, or in CEL as `match[].when`"
+                    "left out, and answered by whatever else fits: write {expression} as conditions of `match`, or in \
+                     CEL as `match[].when`"
                 ),
             );
         }
