@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Fields, Import, Route,
     matches::TheirPath,
-    order::{Level, entries, paths},
+    order::{Level, entries},
 };
 
 /// Policies that let some in and others not.
@@ -78,14 +78,21 @@ fn guards(route: &Route) -> Vec<&Value> {
 
 /// Whether a route would answer what goes on within the last segment of a guarded path, and asks less.
 fn answers(other: &Route, asked: &[&Value], route: &Route, path: &TheirPath) -> bool {
-    let own = guards(other);
-    let asks_less = asked.iter().any(|guard| !own.contains(guard));
     let level = Level::of(&route.named, Some(path), true);
     let is_wider = |theirs: Option<&TheirPath>| {
-        Level::of(&other.named, theirs, true) < level
-            && theirs.is_none_or(|theirs| may_take(theirs, &path.text))
+        theirs.is_none_or(|theirs| may_take(theirs, &path.text))
+            && Level::of(&other.named, theirs, true) < level
     };
-    asks_less && may_share_hosts(other, route) && paths(&other.named).into_iter().any(is_wider)
+    let theirs = &other.named.paths;
+    let takes = match theirs.is_empty() {
+        true => is_wider(None),
+        false => theirs.iter().any(|theirs| is_wider(Some(theirs))),
+    };
+    if !takes || !may_share_hosts(other, route) {
+        return false;
+    }
+    let own = guards(other);
+    asked.iter().any(|guard| !own.contains(guard))
 }
 
 /// Whether a path may take what goes on within the last segment of another.

@@ -43,7 +43,7 @@ impl Level {
 }
 
 /// The paths of a route, or that it has none.
-pub(super) fn paths(named: &Named) -> Vec<Option<&TheirPath>> {
+fn paths(named: &Named) -> Vec<Option<&TheirPath>> {
     let all: Vec<_> = named.paths.iter().map(Some).collect();
     if all.is_empty() { vec![None] } else { all }
 }

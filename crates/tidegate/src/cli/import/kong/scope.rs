@@ -101,6 +101,7 @@ impl Import {
 
     /// Of a plugin for all and one of a route, Kong takes the route's alone; here both would hold.
     pub(super) fn most_specific(&mut self) {
+        self.limits_of_services();
         for policy in std::mem::take(&mut self.globals) {
             let of_kind = kind(&policy);
             let gives_way = GIVING_WAY.contains(&of_kind.as_str()) || closing::is_mark(&policy);
@@ -137,5 +138,24 @@ impl Import {
                  counts",
             );
         }
+    }
+
+    /// A service's limit is one for all of its routes in Kong.
+    fn limits_of_services(&mut self) {
+        let mut notes = Vec::new();
+        for (place, service) in self.services.iter().enumerate() {
+            let of_it = self.routes.iter().filter(|route| route.service == Some(place));
+            let is_limited = |route: &&Route| {
+                has(&route.fields, "rateLimit") && !route.own.iter().any(|own| own == "rateLimit")
+            };
+            if of_it.filter(is_limited).count() > 1 {
+                notes.push(format!(
+                    "service `{}`: its limit counts each of its routes for itself, and in Kong all of them together: \
+                     put it into `policies`, and `use` it at each",
+                    service.title
+                ));
+            }
+        }
+        self.notes.extend(notes);
     }
 }

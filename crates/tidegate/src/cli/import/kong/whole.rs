@@ -3,6 +3,8 @@
 //! `kong config db_export` writes every entity into a list of its own, with ids as references; decK has defaults and
 //! shared configurations of plugins; YAML has merge keys, which the reader of our own configurations does not know.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::{Fields, known_as, list, reference};
@@ -94,12 +96,15 @@ pub(super) fn made(fields: &mut Fields) {
 
 /// Moves what stands at the top under who owns it.
 fn nested(fields: &mut Fields, key: &str, owner: &str, owners: &str) {
+    let children = list(fields, key);
+    if children.is_empty() {
+        return;
+    }
+    let known = places(fields, owners);
     let mut others: Vec<Value> = Vec::new();
-    for mut child in list(fields, key) {
+    for mut child in children {
         let name = child.get(owner).and_then(reference).unwrap_or_default();
-        let all = fields.get_mut(owners).and_then(Value::as_array_mut);
-        let mut all = all.into_iter().flatten().filter_map(Value::as_object_mut);
-        match all.find(|one| known_as(one).contains(&name)) {
+        match known.get(&name).and_then(|place| owned(fields, owners, *place)) {
             Some(found) => {
                 child.remove(owner);
                 push(found, key, child.into());
@@ -112,6 +117,22 @@ fn nested(fields: &mut Fields, key: &str, owner: &str, owners: &str) {
     }
 }
 
+/// Where in a list things stand, by their names and ids.
+fn places(fields: &Fields, key: &str) -> HashMap<String, usize> {
+    let all = fields.get(key).and_then(Value::as_array);
+    let mut places = HashMap::new();
+    for (place, one) in all.into_iter().flatten().enumerate() {
+        for name in one.as_object().map(known_as).unwrap_or_default() {
+            places.entry(name).or_insert(place);
+        }
+    }
+    places
+}
+
+fn owned<'f>(fields: &'f mut Fields, key: &str, place: usize) -> Option<&'f mut Fields> {
+    fields.get_mut(key)?.as_array_mut()?.get_mut(place)?.as_object_mut()
+}
+
 fn push(fields: &mut Fields, key: &str, item: Value) {
     match fields.entry(key).or_insert_with(|| Value::Array(Vec::new())) {
         Value::Array(items) => items.push(item),
@@ -121,14 +142,14 @@ fn push(fields: &mut Fields, key: &str, item: Value) {
 
 /// Who is in which group of consumers, where that stands at the top.
 fn members(fields: &mut Fields) {
-    for member in list(fields, "consumer_group_consumers") {
+    let members = list(fields, "consumer_group_consumers");
+    let known = places(fields, "consumers");
+    for mut member in members {
         let name = member.get("consumer").and_then(reference).unwrap_or_default();
-        let all = fields.get_mut("consumers").and_then(Value::as_array_mut);
-        let mut all = all.into_iter().flatten().filter_map(Value::as_object_mut);
-        if let Some(consumer) = all.find(|one| known_as(one).contains(&name))
-            && let Some(group) = member.get("consumer_group")
+        if let Some(consumer) = known.get(&name).and_then(|place| owned(fields, "consumers", *place))
+            && let Some(group) = member.remove("consumer_group")
         {
-            push(consumer, "groups", group.clone());
+            push(consumer, "groups", group);
         }
     }
 }
