@@ -4,6 +4,7 @@ mod diff;
 mod explain;
 mod import;
 mod import_kong;
+mod import_kong_guards;
 mod import_nginx;
 mod import_whole;
 mod models;

@@ -3,36 +3,53 @@
 //!
 //! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path.
 
+mod access;
+mod answers;
+mod beside;
 mod closing;
+mod consumers;
+mod elsewhere;
+mod groups;
+mod limits;
+mod matches;
 mod order;
 mod plugins;
 mod routes;
+mod scope;
 mod upstreams;
+mod whole;
 
 use serde_json::{Map, Value, json};
 
+use self::{consumers::Consumer, matches::Named};
 use super::{Imported, leftovers};
 
 /// Where Kong's proxy listens.
 const ADDRESS: &str = "127.0.0.1:8000";
+/// Letters of a name, which may get a number behind it.
+const NAME_LETTERS_MAX: usize = 100;
 /// Keys that say nothing about traffic.
-const IDLE: [&str; 6] = ["id", "tags", "created_at", "updated_at", "ws_id", "custom_id"];
+const IDLE: [&str; 7] = ["id", "tags", "created_at", "updated_at", "ws_id", "custom_id", "instance_name"];
 
 type Fields = Map<String, Value>;
 
 /// What has been made so far.
 #[derive(Default)]
 struct Import {
+    /// Before 3.0 a path is a regular expression by its letters, and no `~` says so.
+    has_old_paths: bool,
     /// Kong's own upstreams, by the names that services have as `host`.
     pools: Vec<Pool>,
     upstreams: Vec<Value>,
     routes: Vec<Route>,
-    consumers: Vec<Fields>,
+    consumers: Vec<Consumer>,
+    /// What each group of consumers is known as.
+    groups: Vec<Vec<String>>,
     globals: Vec<Value>,
     access_log: Vec<Value>,
     /// Where limits are counted together.
     redis: Option<Value>,
-    services: Vec<(String, Service)>,
+    services: Vec<Service>,
     notes: Vec<String>,
 }
 
@@ -47,15 +64,23 @@ struct Pool {
 #[derive(Clone)]
 struct Route {
     fields: Fields,
-    service: Option<String>,
+    /// Its name and its id in their file.
+    known_as: Vec<String>,
+    /// The place of its service among all.
+    service: Option<usize>,
     upstream: Option<String>,
-    /// Of two regular expressions the higher one is tried first.
-    regex_priority: i64,
+    /// What it names, as Kong's order counts it.
+    named: Named,
+    /// Kinds of its own plugins, which stand in the place of its service's.
+    own: Vec<String>,
 }
 
 /// Where the routes of a service lead, and what they inherit.
 #[derive(Default, Clone)]
 struct Service {
+    /// Its name and its id in their file.
+    known_as: Vec<String>,
+    title: String,
     upstream: String,
     path: String,
     policies: Vec<Value>,
@@ -64,22 +89,27 @@ struct Service {
 /// Turns their configuration into ours.
 pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
     let mut rest = theirs.clone();
+    whole::tidied(&mut rest);
     let fields = rest.as_object_mut().ok_or("expected a mapping with `_format_version`")?;
-    for key in ["_format_version", "_transform", "_info"] {
+    let mut import = Import { has_old_paths: whole::is_old(fields), ..Import::default() };
+    for key in ["_format_version", "_transform", "_workspace"] {
         fields.remove(key);
     }
-    let mut import = Import::default();
+    whole::made(fields);
     for (index, upstream) in list(fields, "upstreams").into_iter().enumerate() {
         import.upstream(&format!("upstreams[{index}]"), upstream);
     }
+    for (index, consumer) in list(fields, "consumers").into_iter().enumerate() {
+        import.consumer(&format!("consumers[{index}]"), consumer);
+    }
+    for (index, group) in list(fields, "consumer_groups").into_iter().enumerate() {
+        import.group(&format!("consumer_groups[{index}]"), group);
+    }
     for (index, service) in list(fields, "services").into_iter().enumerate() {
-        import.service(&format!("services[{index}]"), service);
+        import.service(&format!("services[{index}]"), index, service);
     }
     for (index, route) in list(fields, "routes").into_iter().enumerate() {
         import.route(&format!("routes[{index}]"), route, None);
-    }
-    for (index, consumer) in list(fields, "consumers").into_iter().enumerate() {
-        import.consumer(&format!("consumers[{index}]"), consumer);
     }
     for (index, plugin) in list(fields, "plugins").into_iter().enumerate() {
         import.plugin_of_all(&format!("plugins[{index}]"), plugin);
@@ -94,15 +124,38 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
     Ok(import.finished())
 }
 
+/// Takes out the mappings of a list; whatever else stands there stays, and is told in the end.
 fn list(fields: &mut Fields, key: &str) -> Vec<Fields> {
-    let Some(Value::Array(items)) = fields.remove(key) else { return Vec::new() };
-    items
-        .into_iter()
-        .filter_map(|item| match item {
-            Value::Object(fields) => Some(fields),
-            _ => None,
-        })
-        .collect()
+    let mut made = Vec::new();
+    let mut others = Vec::new();
+    match fields.remove(key) {
+        Some(Value::Array(items)) => {
+            for item in items {
+                match item {
+                    Value::Object(fields) => made.push(fields),
+                    other => others.push(other),
+                }
+            }
+        }
+        Some(other) => others.push(other),
+        None => {}
+    }
+    if !others.is_empty() {
+        fields.insert(key.to_owned(), others.into());
+    }
+    made
+}
+
+/// What something is known as, where another thing refers to it.
+fn known_as(fields: &Fields) -> Vec<String> {
+    let all = ["name", "username", "id"].into_iter().filter_map(|key| fields.get(key)?.as_str());
+    all.map(str::to_owned).collect()
+}
+
+/// What a reference names: `name`, or `{name: …}`, or `{id: …}`.
+fn reference(of: &Value) -> Option<String> {
+    let names = [of.as_str(), of["name"].as_str(), of["username"].as_str(), of["id"].as_str()];
+    names.into_iter().flatten().next().map(str::to_owned)
 }
 
 fn text(fields: &mut Fields, key: &str) -> Option<String> {
@@ -134,10 +187,11 @@ fn idle(fields: &mut Fields) {
     }
 }
 
-/// A name as ours are: letters, digits and hyphens.
+/// A name as ours are: letters, digits and hyphens, and not too many.
 fn name_of(text: &str) -> String {
     let name: String = text
         .chars()
+        .take(NAME_LETTERS_MAX)
         .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
         .collect();
     let name = name.trim_matches('-').to_owned();
@@ -149,71 +203,16 @@ impl Import {
         self.notes.push(format!("{path}: {what}"));
     }
 
-    fn consumer(&mut self, at: &str, mut fields: Fields) {
-        let custom = text(&mut fields, "custom_id");
-        idle(&mut fields);
-        let Some(name) = text(&mut fields, "username").or(custom) else {
-            return self.note(at, "it has no `username`; left out");
-        };
-        let mut consumer = Fields::new();
-        consumer.insert("name".to_owned(), json!(name_of(&name)));
-        let variable = |what: &str, number: usize| {
-            format!("{}_{what}_{number}", name_of(&name).to_ascii_uppercase().replace('-', "_"))
-        };
-        let mut keys = Vec::new();
-        for mut credential in list(&mut fields, "keyauth_credentials") {
-            idle(&mut credential);
-            if text(&mut credential, "key").is_some() {
-                let variable = variable("KEY", keys.len() + 1);
-                self.note(
-                    &format!("{at}.keyauth_credentials[{}].key", keys.len()),
-                    format_args!("a key in the file is not copied: put it into the variable `{variable}`"),
-                );
-                keys.push(json!({"env": variable}));
-            }
-        }
-        if !keys.is_empty() {
-            consumer.insert("keys".to_owned(), keys.into());
-        }
-        let mut basic = Vec::new();
-        for mut credential in list(&mut fields, "basicauth_credentials") {
-            idle(&mut credential);
-            let Some(username) = text(&mut credential, "username") else { continue };
-            let variable = variable("PASSWORD", basic.len() + 1);
-            self.note(
-                &format!("{at}.basicauth_credentials[{}].password", basic.len()),
-                format_args!("a password in the file is not copied: put it into the variable `{variable}`"),
-            );
-            basic.push(json!({"username": username, "password": {"env": variable}}));
-        }
-        if !basic.is_empty() {
-            consumer.insert("basic".to_owned(), basic.into());
-        }
-        let mut groups = Vec::new();
-        for mut acl in list(&mut fields, "acls") {
-            groups.extend(text(&mut acl, "group"));
-        }
-        if !groups.is_empty() {
-            consumer.insert("groups".to_owned(), json!(groups));
-        }
-        let policies = self.policies(at, &mut fields);
-        let policies: Vec<Value> = policies.into_iter().map(closing::ended).collect();
-        if !policies.is_empty() {
-            consumer.insert("policies".to_owned(), policies.into());
-        }
-        leftovers(&fields.into(), at, &mut self.notes);
-        self.consumers.push(consumer);
-    }
-
     fn finished(mut self) -> Imported {
+        self.most_specific();
         self.close();
         self.known_groups();
-        self.most_specific();
         self.caches_by_consumer();
         self.ordered();
         let mut routes = Vec::new();
         // What no service leads to is kept: a plugin or another file may name it.
-        for pool in std::mem::take(&mut self.pools).into_iter().filter(|pool| !pool.is_used) {
+        let is_spare = |pool: &Pool| !pool.is_used && upstreams::has_endpoints(&pool.upstream);
+        for pool in std::mem::take(&mut self.pools).into_iter().filter(is_spare) {
             let name = pool.host.clone();
             self.upstream_named(pool.upstream, &name);
         }
@@ -221,10 +220,16 @@ impl Import {
             if let Some(terminated) = self.termination(&mut route) {
                 route.insert("respond".to_owned(), terminated);
                 route.remove("hostHeader");
+            } else if route.contains_key("respond") {
+                // It was made to refuse.
             } else if let Some(upstream) = upstream {
                 route.insert("backends".to_owned(), json!([{"upstream": upstream}]));
             } else {
                 route.insert("respond".to_owned(), json!({"status": 503}));
+                if let Some(all) = closing::policies(&mut route) {
+                    all.retain(|policy| policy.get("rewrite").is_none());
+                }
+                closing::tidy(&mut route);
                 let name = route["name"].clone();
                 self.note("routes", format_args!("{name} leads to no service: it answers 503"));
             }
@@ -248,8 +253,8 @@ impl Import {
         if let Some(redis) = self.redis {
             config["redis"] = redis;
         }
-        for (key, list) in [("upstreams", Value::from(self.upstreams)), ("consumers", json!(self.consumers))]
-        {
+        let consumers: Value = self.consumers.into_iter().map(|one| Value::from(one.fields)).collect();
+        for (key, list) in [("upstreams", Value::from(self.upstreams)), ("consumers", consumers)] {
             if list.as_array().is_some_and(|list| !list.is_empty()) {
                 config[key] = list;
             }

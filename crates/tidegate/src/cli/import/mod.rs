@@ -1,6 +1,7 @@
 //! `import`: configurations of other gateways as ours, with a report of what has no counterpart.
 
 mod kong;
+mod leftovers;
 mod litellm;
 mod nginx;
 mod providers;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use self::litellm::leftovers;
+use self::leftovers::leftovers;
 use super::{Done, color};
 use crate::exit::Exit;
 

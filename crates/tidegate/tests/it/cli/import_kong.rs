@@ -43,7 +43,7 @@ plugins:
   - {name: cors, route: orders, config: {origins: ["https://shop.test"], credentials: true, max_age: 60}}
 "#;
 
-fn imported(theirs: &str) -> (i32, String, String) {
+pub(super) fn imported(theirs: &str) -> (i32, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("kong.yml");
     fs::write(&path, theirs).expect("a file");

@@ -3,13 +3,18 @@
 //! Kong's counts what a route names before it looks at paths, and has regular expressions before prefixes. Ours has
 //! the more exact path first, so that a route which Kong keeps for few may lose its calls to an open one.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
-use super::{Import, Route};
+use super::{
+    Import, Route,
+    matches::{Named, TheirPath},
+};
 
 /// Where Kong has a path of a route, as `get_priority` of its `kong/router/transform.lua` counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Level {
+pub(super) struct Level {
     /// Of methods, hosts, headers, SNIs and paths, how many are named.
     points: usize,
     is_plain_host: bool,
@@ -20,33 +25,38 @@ struct Level {
 }
 
 impl Level {
-    /// The place of an entry of `match`. Lengths of prefixes are our own order, too, but for the hosts, which are looked at
-    /// before them here.
-    fn of(route: &Route, entry: &Value, is_by_length: bool) -> Self {
-        let count = |key: &str| entry.get(key).and_then(Value::as_array).map_or(0, Vec::len);
-        let has_hosts = route.fields.contains_key("hosts");
-        let path = entry.get("path");
-        let is_regex = path.is_some_and(|path| path.get("regex").is_some());
-        let length = path.and_then(|path| path.get("prefix")?.as_str()).map_or(0, str::len);
-        let named = [count("methods") > 0, has_hosts, count("headers") > 0, count("sni") > 0, path.is_some()];
+    /// The place of one path. Lengths of prefixes are our own order, too, but for the hosts, which are looked at before them
+    /// here.
+    pub(super) fn of(named: &Named, path: Option<&TheirPath>, is_by_length: bool) -> Self {
+        let is_regex = path.is_some_and(|path| path.is_regex);
+        let length = path.filter(|path| !path.is_regex).map_or(0, |path| path.text.len());
+        let all = [named.has_methods, named.has_hosts, named.headers > 0, named.has_snis, path.is_some()];
         Self {
-            points: named.into_iter().filter(|is_named| *is_named).count(),
-            is_plain_host: has_hosts && !has_wildcard(route),
-            headers: count("headers"),
+            points: all.into_iter().filter(|is_named| *is_named).count(),
+            is_plain_host: named.has_hosts && !named.has_wildcard,
+            headers: named.headers,
             is_regex,
-            regex_priority: if is_regex { route.regex_priority } else { 0 },
+            regex_priority: if is_regex { named.regex_priority } else { 0 },
             length: if is_by_length { length } else { length.min(1) },
         }
     }
 }
 
-fn has_wildcard(route: &Route) -> bool {
-    let hosts = route.fields.get("hosts").and_then(Value::as_array);
-    hosts.into_iter().flatten().filter_map(Value::as_str).any(|host| host.contains('*'))
+/// The paths of a route, or that it has none.
+fn paths(named: &Named) -> Vec<Option<&TheirPath>> {
+    let all: Vec<_> = named.paths.iter().map(Some).collect();
+    if all.is_empty() { vec![None] } else { all }
+}
+
+/// Whether a slash at their end is all that tells two prefixes apart; ours are the same.
+fn has_twins(routes: &[Route]) -> bool {
+    let paths = routes.iter().flat_map(|route| &route.named.paths).filter(|path| !path.is_regex);
+    let all: HashSet<&str> = paths.map(|path| path.text.as_str()).collect();
+    all.iter().any(|path| path.strip_suffix('/').is_some_and(|rest| all.contains(rest)))
 }
 
 /// What a route matches, one for each path.
-fn entries(route: &Route) -> Vec<Value> {
+pub(super) fn entries(route: &Route) -> Vec<Value> {
     let all = route.fields.get("match").and_then(Value::as_array);
     all.cloned().unwrap_or_else(|| vec![Value::Null])
 }
@@ -73,9 +83,11 @@ impl Import {
     /// Writes priorities where our own order is another than Kong's. A route whose paths have routes of others between
     /// them becomes several.
     pub(super) fn ordered(&mut self) {
-        let is_by_length = self.routes.iter().any(has_wildcard);
+        let is_refused = self.beside();
+        let has_wildcards = self.routes.iter().any(|route| route.named.has_wildcard);
+        let is_by_length = is_refused || has_wildcards || has_twins(&self.routes);
         let level = |route: &Route| -> Vec<Level> {
-            entries(route).iter().map(|entry| Level::of(route, entry, is_by_length)).collect()
+            paths(&route.named).into_iter().map(|path| Level::of(&route.named, path, is_by_length)).collect()
         };
         let levels: Vec<Vec<Level>> = self.routes.iter().map(level).collect();
         let mut ranks: Vec<Level> = levels.iter().flatten().copied().collect();
@@ -85,12 +97,16 @@ impl Import {
             return;
         }
         self.note("routes", "each `priority` keeps Kong's order, which looks at paths last");
+        let refuses: Vec<bool> =
+            self.routes.iter().map(|route| route.fields.contains_key("respond")).collect();
         let mut names: Vec<Value> = self.routes.iter().map(|route| route.fields["name"].clone()).collect();
         for (index, route) in std::mem::take(&mut self.routes).into_iter().enumerate() {
             let Some(own) = levels.get(index) else { continue };
             let (Some(low), Some(high)) = (own.iter().min(), own.iter().max()) else { continue };
-            let mut others = levels.iter().enumerate().filter(|(other, _)| *other != index);
-            let is_met = others.any(|(_, all)| all.iter().any(|level| (low..=high).contains(&level)));
+            // What refuses beside a path meets nothing of it.
+            let others = levels.iter().zip(&refuses).enumerate();
+            let mut others = others.filter(|(other, (_, refuses))| *other != index && !**refuses);
+            let is_met = others.any(|(_, (all, _))| all.iter().any(|level| (low..=high).contains(&level)));
             if low == high || !is_met {
                 self.ranked(route, *high, &ranks);
                 continue;

@@ -3,7 +3,29 @@
 use serde_json::{Value, json};
 
 use super::super::leftovers;
-use super::{Fields, Import, Pool, Service, idle, list, name_of, number, text};
+use super::{Fields, Import, Pool, Service, defaults, idle, known_as, list, name_of, number, text};
+
+/// Most endpoints' weight that ours takes.
+const WEIGHT_MAX: u64 = 10_000;
+/// Most tries that ours makes.
+const TRIES_MAX: u64 = 10;
+
+/// Whether an upstream has somebody to ask.
+pub(super) fn has_endpoints(upstream: &Value) -> bool {
+    upstream["endpoints"].as_array().is_some_and(|all| !all.is_empty())
+}
+
+/// Whether passive checks count anything: in Kong those that count to nothing are off.
+fn is_counting(passive: &Value) -> bool {
+    let counts = ["tcp_failures", "http_failures", "timeouts"];
+    counts.iter().any(|key| passive["unhealthy"][*key].as_u64().is_some_and(|count| count > 0))
+}
+
+/// Seconds, which may be a fraction.
+fn seconds(fields: &mut Fields, key: &str) -> Option<u64> {
+    let seconds = fields.remove(key).as_ref().and_then(Value::as_f64)?;
+    (seconds > 0.0 && seconds < 1e9).then_some((seconds * 1000.0) as u64).filter(|millis| *millis > 0)
+}
 
 impl Import {
     pub(super) fn upstream(&mut self, at: &str, mut fields: Fields) {
@@ -11,22 +33,19 @@ impl Import {
         let Some(name) = text(&mut fields, "name") else {
             return self.note(at, "it has no name; left out");
         };
-        let mut endpoints = Vec::new();
-        for target in list(&mut fields, "targets") {
-            let mut target = target;
-            idle(&mut target);
-            let Some(address) = text(&mut target, "target") else { continue };
-            let address = if address.contains(':') { address } else { format!("{address}:8000") };
-            let weight = number(&mut target, "weight").unwrap_or(100);
-            endpoints.push(json!({"address": address, "weight": weight}));
-            leftovers(&target.into(), &format!("{at}.targets"), &mut self.notes);
-        }
+        let endpoints = self.endpoints(at, &mut fields);
         let mut upstream = json!({"name": name_of(&name), "endpoints": endpoints});
-        let algorithm = match text(&mut fields, "algorithm").as_deref() {
+        let theirs = text(&mut fields, "algorithm");
+        let algorithm = match theirs.as_deref() {
             Some("least-connections") => Some("leastRequest"),
             Some("latency") => Some("peakEwma"),
             Some("consistent-hashing") => Some("ringHash"),
-            _ => None,
+            Some("round-robin") | None => None,
+            Some(other) => {
+                let what = format_args!("`{other}` has no counterpart: endpoints take turns by weight");
+                self.note(&format!("{at}.algorithm"), what);
+                None
+            }
         };
         if let Some(algorithm) = algorithm {
             upstream["loadBalancing"] = json!({"algorithm": algorithm});
@@ -49,7 +68,8 @@ impl Import {
             {
                 upstream["healthCheck"] = check;
             }
-            if checks.remove("passive").is_some() {
+            defaults(&mut checks, &[("threshold", json!(0))]);
+            if checks.remove("passive").as_ref().is_some_and(is_counting) {
                 upstream["outlierDetection"] = json!({});
                 self.note(
                     &format!("{at}.healthchecks.passive"),
@@ -58,8 +78,43 @@ impl Import {
             }
             leftovers(&checks.into(), &format!("{at}.healthchecks"), &mut self.notes);
         }
+        defaults(
+            &mut fields,
+            &[
+                ("slots", json!(10_000)),
+                ("hash_fallback", json!("none")),
+                ("hash_on_cookie_path", json!("/")),
+                ("use_srv_name", json!(false)),
+            ],
+        );
         leftovers(&fields.into(), at, &mut self.notes);
         self.pools.push(Pool { host: name.to_ascii_lowercase(), upstream, is_used: false });
+    }
+
+    /// Targets that take calls: those without a weight take none.
+    fn endpoints(&mut self, at: &str, fields: &mut Fields) -> Vec<Value> {
+        let mut endpoints: Vec<Value> = Vec::new();
+        for (index, mut target) in list(fields, "targets").into_iter().enumerate() {
+            let at = format!("{at}.targets[{index}]");
+            idle(&mut target);
+            target.remove("upstream");
+            let Some(address) = text(&mut target, "target") else {
+                self.note(&at, "it has no `target`; left out");
+                continue;
+            };
+            let has_port = address.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+            let address = if has_port { address } else { format!("{address}:8000") };
+            let weight = number(&mut target, "weight").unwrap_or(100);
+            if weight == 0 {
+                self.note(&at, format_args!("`{address}` has the weight 0 and takes no calls; left out"));
+            } else if endpoints.iter().any(|known| known["address"] == address) {
+                self.note(&at, format_args!("`{address}` is there twice; left out"));
+            } else {
+                endpoints.push(json!({"address": address, "weight": weight.min(WEIGHT_MAX)}));
+            }
+            leftovers(&target.into(), &at, &mut self.notes);
+        }
+        endpoints
     }
 
     fn health_check(&mut self, at: &str, mut active: Fields) -> Option<Value> {
@@ -68,12 +123,9 @@ impl Import {
             _ => Fields::new(),
         };
         let (mut good, mut bad) = (part(&mut active, "healthy"), part(&mut active, "unhealthy"));
-        let interval = number(&mut good, "interval").unwrap_or(0);
-        let other = number(&mut bad, "interval").unwrap_or(0);
-        if interval == 0 && other == 0 {
-            return None;
-        }
-        let mut check = json!({"interval": format!("{}s", interval.max(other))});
+        let intervals = [seconds(&mut good, "interval"), seconds(&mut bad, "interval")];
+        let interval = intervals.into_iter().flatten().max()?;
+        let mut check = json!({"interval": format!("{interval}ms")});
         let kind = text(&mut active, "type").unwrap_or_else(|| "http".to_owned());
         let path = text(&mut active, "http_path").unwrap_or_else(|| "/".to_owned());
         match kind.as_str() {
@@ -92,21 +144,21 @@ impl Import {
             check["expectedStatuses"] = statuses;
         }
         bad.remove("http_statuses");
-        if let Some(seconds) = number(&mut active, "timeout") {
-            check["timeout"] = json!(format!("{seconds}s"));
+        if let Some(millis) = seconds(&mut active, "timeout") {
+            check["timeout"] = json!(format!("{millis}ms"));
         }
         active.remove("concurrency");
+        defaults(&mut active, &[("https_verify_certificate", json!(true))]);
         for (part, key) in [(active, ""), (good, ".healthy"), (bad, ".unhealthy")] {
             leftovers(&part.into(), &format!("{at}{key}"), &mut self.notes);
         }
         Some(check)
     }
 
-    pub(super) fn service(&mut self, at: &str, mut fields: Fields) {
+    pub(super) fn service(&mut self, at: &str, index: usize, mut fields: Fields) {
+        let known_as = known_as(&fields);
         idle(&mut fields);
-        let Some(name) = text(&mut fields, "name") else {
-            return self.note(at, "it has no name; left out");
-        };
+        let name = text(&mut fields, "name").unwrap_or_else(|| format!("service-{}", index + 1));
         if fields.remove("enabled") == Some(Value::Bool(false)) {
             return self.note(at, "it is switched off; left out");
         }
@@ -119,12 +171,16 @@ impl Import {
         if let Some(url) = text(&mut fields, "url") {
             let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
             let (authority, below) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-            let (name, number) = authority.rsplit_once(':').unwrap_or((authority, ""));
+            let (name, number) = match authority.rsplit_once(':') {
+                // Colons are in addresses of IPv6, too.
+                Some((name, number)) if !number.ends_with(']') => (name, number),
+                _ => (authority, ""),
+            };
             protocol = scheme.to_owned();
             (host, port, path) = (Some(name.to_owned()), number.parse().ok(), below.to_owned());
         }
         let Some(host) = host else { return self.note(at, "it has no host; left out") };
-        let is_tls = matches!(protocol.as_str(), "https" | "grpcs" | "tls");
+        let is_tls = matches!(protocol.as_str(), "https" | "grpcs" | "tls" | "wss");
         if matches!(protocol.as_str(), "tcp" | "udp" | "tls" | "tls_passthrough") {
             return self
                 .note(&format!("{at}.protocol"), format_args!("`{protocol}` has no counterpart; left out"));
@@ -142,6 +198,13 @@ impl Import {
             }
         };
         if is_tls {
+            if !fields.contains_key("tls_verify") {
+                self.note(
+                    at,
+                    "Kong verifies certificates of upstreams where `tls_verify` says so; here they are, unless \
+                     `tls: {verify: false}` says otherwise",
+                );
+            }
             made["tls"] = json!({"serverName": host});
         }
         if protocol.starts_with("grpc") {
@@ -159,17 +222,21 @@ impl Import {
             made["timeouts"] = timeouts.into();
         }
         if let Some(retries) = number(&mut fields, "retries") {
-            made["retry"] = json!({"maxAttempts": (retries + 1).min(10)});
+            made["retry"] = json!({"maxAttempts": retries.saturating_add(1).min(TRIES_MAX)});
         }
         if fields.remove("tls_verify") == Some(Value::Bool(false)) && is_tls {
             made["tls"]["verify"] = json!(false);
         }
-        let named = self.upstream_named(made, &name);
+        let upstream = if has_endpoints(&made) { self.upstream_named(made, &name) } else { String::new() };
+        if upstream.is_empty() {
+            self.note(at, format_args!("no target of `{host}` takes calls: its routes answer 503"));
+        }
         let policies = self.policies(at, &mut fields);
         let path = path.trim_end_matches('/').to_owned();
-        self.services.push((name.clone(), Service { upstream: named, path, policies }));
+        let place = self.services.len();
+        self.services.push(Service { known_as, title: name, upstream, path, policies });
         for (index, route) in list(&mut fields, "routes").into_iter().enumerate() {
-            self.route(&format!("{at}.routes[{index}]"), route, Some(&name));
+            self.route(&format!("{at}.routes[{index}]"), route, Some(place));
         }
         leftovers(&fields.into(), at, &mut self.notes);
     }
