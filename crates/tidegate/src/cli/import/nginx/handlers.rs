@@ -225,9 +225,10 @@ impl<'a> Import<'a> {
             // The whole path is replaced, wherever the pattern is found.
             let before = if pattern.starts_with('^') { "" } else { "^.*?" };
             let behind = if pattern.ends_with('$') { "" } else { ".*$" };
-            let pattern = match pattern.contains('|') {
-                true => format!("^.*?(?:{pattern}).*$"),
-                false => format!("{before}{pattern}{behind}"),
+            let pattern = if pattern.contains('|') {
+                format!("^.*?(?:{pattern}).*$")
+            } else {
+                format!("{before}{pattern}{behind}")
             };
             let replacement = braced(replacement);
             handled.policies.retain(|policy| policy.get("rewrite").is_none());
