@@ -4,15 +4,24 @@
 //! line. What protects and is not taken over closes its location; a location that something else answers than HTTP answers
 //! 501, so that no other one answers in its place.
 
+mod asked;
 mod faces;
+mod files;
+mod guards;
 mod handlers;
 mod locations;
+mod lookahead;
+mod order;
 mod policies;
+mod redirects;
 mod syntax;
 mod upstreams;
 mod words;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 
@@ -23,7 +32,7 @@ use self::{
 use super::Imported;
 
 /// What tunes nginx itself and says nothing about traffic.
-const IDLE: [&str; 86] = [
+const IDLE: [&str; 87] = [
     "user",
     "pid",
     "events",
@@ -110,6 +119,7 @@ const IDLE: [&str; 86] = [
     "limit_conn_status",
     "auth_basic_user_file",
     "default_type",
+    "http2",
 ];
 
 /// Directives of the levels around a place, the outermost first.
@@ -139,6 +149,11 @@ impl<'a> Scope<'a> {
         self.all(name).pop()
     }
 
+    /// All words behind a name.
+    fn words(&self, name: &str) -> Vec<&'a str> {
+        self.all(name).into_iter().flat_map(|one| one.args.iter().map(String::as_str)).collect()
+    }
+
     /// Its first argument.
     fn arg(&self, name: &str) -> Option<&'a str> {
         self.one(name).map(|one| one.arg(0))
@@ -154,6 +169,10 @@ pub(super) struct Import<'a> {
     file: &'a Path,
     listeners: Vec<Listener<'a>>,
     upstreams: Vec<Value>,
+    /// What they are called there, with their places: a block's name behind `upstream`, or an address with its port.
+    addresses: Vec<(String, usize)>,
+    /// Names of upstreams that something leads to.
+    used: BTreeSet<String>,
     routes: Vec<Value>,
     policies: Vec<Value>,
     logs: Vec<Value>,
@@ -169,6 +188,8 @@ pub(super) struct Import<'a> {
     unasked: Vec<&'a Directive>,
     /// The server whose routes are made is one of these.
     is_unasked: bool,
+    /// Regular expressions go before some of its prefixes that lie below others before which they do not go.
+    is_mixed: bool,
     notes: Vec<String>,
 }
 
@@ -180,6 +201,8 @@ pub(super) fn import(file: &Path) -> Result<Imported, String> {
         file,
         listeners: Vec::new(),
         upstreams: Vec::new(),
+        addresses: Vec::new(),
+        used: BTreeSet::new(),
         routes: Vec::new(),
         policies: Vec::new(),
         logs: Vec::new(),
@@ -189,6 +212,7 @@ pub(super) fn import(file: &Path) -> Result<Imported, String> {
         has_lengths: false,
         unasked: Vec::new(),
         is_unasked: false,
+        is_mixed: false,
         notes: reader.notes,
     };
     // A file of a folder such as `sites-enabled` has its servers without `http` around them.
@@ -232,9 +256,9 @@ impl<'a> Import<'a> {
         for server in servers {
             server.seen.set(true);
         }
-        self.has_lengths = servers.iter().any(|server| locations::has_refusing(server.inside()));
-        self.has_levels =
-            self.has_lengths || servers.iter().any(|server| locations::has_levels(server.inside()));
+        self.has_lengths = servers.iter().any(|server| order::has_refusing(server.inside()));
+        self.has_levels = self.has_lengths
+            || servers.iter().any(|server| order::has_levels(server.inside()) || faces::has_patterns(server));
         self.listeners = faces::listeners(self, scope, servers);
         let faces: Vec<Vec<Face>> = servers.iter().map(|server| faces::of(self, server, servers)).collect();
         for (server, faces) in servers.iter().zip(&faces) {
@@ -273,9 +297,8 @@ impl<'a> Import<'a> {
             config["runtime"] = json!({"workers": workers});
         }
         if !trusted.is_empty() {
-            let (good, other): (Vec<&str>, Vec<&str>) = trusted.iter().partition(|network| {
-                network.starts_with(|letter: char| letter.is_ascii_hexdigit() || letter == ':')
-            });
+            let (good, other): (Vec<&str>, Vec<&str>) =
+                trusted.iter().partition(|network| network.parse::<model::Cidr>().is_ok());
             config["trustedProxies"] = json!(good);
             if !other.is_empty() {
                 self.notes.push(format!("set_real_ip_from: no counterpart: `{}`", other.join("`, `")));

@@ -218,7 +218,10 @@ fn limits(scope: &Scope<'_>) -> Value {
         let count = buffers.arg(0).parse::<u64>().ok();
         let each = size[..split].parse::<u64>().ok();
         if let (Some(count), Some(each)) = (count, each) {
-            limits.insert("maxHeaderSize".to_owned(), json!(format!("{}{}", count * each, &size[split..])));
+            limits.insert(
+                "maxHeaderSize".to_owned(),
+                json!(format!("{}{}", count.saturating_mul(each), &size[split..])),
+            );
         }
     }
     limits.into()
@@ -287,7 +290,7 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
         }
     }
     for (listeners, names) in left.into_iter().filter(|(listeners, _)| !listeners.is_empty()) {
-        faces.extend(of_names(import, &listeners, &names));
+        faces.extend(of_names(import, &listeners, &names, weight(server, servers)));
     }
     faces
 }
@@ -298,12 +301,26 @@ fn names_of(server: &Directive) -> impl Iterator<Item = &str> {
     all.flat_map(|one| one.args.iter().map(String::as_str))
 }
 
+/// Whether a name is told by a condition: a regular expression, or one with a wildcard at its end.
+fn is_pattern(name: &str) -> bool {
+    name.starts_with('~') || name.ends_with(".*")
+}
+
+/// Whether a server has names that are told by a condition.
+pub(super) fn has_patterns(server: &Directive) -> bool {
+    names_of(server).any(is_pattern)
+}
+
 /// Whether a name with a wildcard or a regular expression takes another one.
 fn covers(wide: &str, name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let name = name.as_str();
     if let Some(pattern) = wide.strip_prefix('~') {
         let regex = words::whole(pattern, true).map(|whole| regex::Regex::new(&format!("^{whole}$")));
         return matches!(regex, Some(Ok(regex)) if regex.is_match(name));
     }
+    let wide = wide.to_ascii_lowercase();
+    let wide = wide.as_str();
     if let Some(start) = wide.strip_suffix('*') {
         return name.starts_with(start);
     }
@@ -340,10 +357,25 @@ fn taken(import: &Import<'_>, server: &Directive, servers: &[&Directive], name: 
     all
 }
 
+/// How many servers have regular expressions for names, and how many of them come after one and it: the first that fits
+/// is taken.
+fn weight(server: &Directive, servers: &[&Directive]) -> (i64, i64) {
+    let all = servers.iter().filter(|one| names_of(one).any(|name| name.starts_with('~')));
+    let after = servers.iter().skip_while(|one| !std::ptr::eq(**one, server));
+    let later = after.filter(|one| names_of(one).any(|name| name.starts_with('~')));
+    (i64::try_from(all.count()).unwrap_or(0), i64::try_from(later.count()).unwrap_or(0))
+}
+
 /// The faces of names on some listeners: those that weigh the same together.
-fn of_names<'a>(import: &mut Import<'a>, listeners: &[String], names: &[Name<'a>]) -> Vec<Face> {
+fn of_names<'a>(
+    import: &mut Import<'a>,
+    listeners: &[String],
+    names: &[Name<'a>],
+    (all, later): (i64, i64),
+) -> Vec<Face> {
     let mut faces = Vec::new();
-    let (mut exact, mut wildcards, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut exact, mut wildcards) = (Vec::new(), Vec::new());
+    let (mut conditions, mut ends) = (Vec::new(), Vec::new());
     for &(directive, name) in names {
         match name {
             "" | "_" => {}
@@ -356,8 +388,9 @@ fn of_names<'a>(import: &mut Import<'a>, listeners: &[String], names: &[Name<'a>
                 }
             },
             _ if name.ends_with(".*") => {
-                let regex = format!("^{}[.][^.]+$", name[..name.len() - 2].replace('.', "[.]"));
-                conditions.push(format!("request.host.matches({})", quoted(&regex)));
+                let name = name.to_ascii_lowercase();
+                let regex = format!("^{}[.].+$", name[..name.len() - 2].replace('.', "[.]"));
+                ends.push(format!("request.host.matches({})", quoted(&regex)));
             }
             _ => match name.strip_prefix('.') {
                 Some(bare) => {
@@ -371,17 +404,18 @@ fn of_names<'a>(import: &mut Import<'a>, listeners: &[String], names: &[Name<'a>
     }
     let face = |hosts, when, rank| Face { hosts, listeners: listeners.to_vec(), when, rank };
     if import.has_levels {
-        faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 30)));
-        faces.extend(Some(wildcards).filter(|all| !all.is_empty()).map(|all| face(all, None, 20)));
+        let rank = |steps: i64| 10 * (all + steps);
+        faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, rank(3))));
+        faces.extend(Some(wildcards).filter(|all| !all.is_empty()).map(|all| face(all, None, rank(2))));
     } else {
         exact.extend(wildcards);
         faces.extend(Some(exact).filter(|all| !all.is_empty()).map(|all| face(all, None, 0)));
     }
-    faces.extend(
-        Some(conditions)
-            .filter(|all| !all.is_empty())
-            .map(|all| face(Vec::new(), Some(all.join(" || ")), 10)),
-    );
+    for (conditions, rank) in [(ends, 10 * (all + 1)), (conditions, 10 * later)] {
+        if !conditions.is_empty() {
+            faces.push(face(Vec::new(), Some(conditions.join(" || ")), rank));
+        }
+    }
     faces
 }
 

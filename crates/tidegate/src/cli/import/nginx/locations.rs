@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 use super::{
     Import, Scope,
     faces::Face,
-    handlers::{Handled, redirect},
-    policies::{is_guard, nobody},
+    files,
+    handlers::{Handled, OTHER},
+    lookahead,
+    order::{self, Found, found, locations, refuses},
     syntax::Directive,
     words,
 };
@@ -15,71 +17,15 @@ use super::{
 /// Lengths of prefixes as priorities hold them are below this, in letters.
 const LENGTHS: i64 = 1000;
 
-/// How a location is found.
-enum Found<'a> {
-    Exact(&'a str),
-    /// The flag is `^~`: no regular expression goes before it.
-    Prefix(&'a str, bool),
-    /// The flag is `~*`: whatever the case.
-    Regex(&'a str, bool),
-    Named,
-}
-
-fn found(location: &Directive) -> Found<'_> {
-    match (location.arg(0), location.args.get(1)) {
-        ("=", Some(path)) => Found::Exact(path),
-        ("^~", Some(path)) => Found::Prefix(path, true),
-        ("~", Some(pattern)) => Found::Regex(pattern, false),
-        ("~*", Some(pattern)) => Found::Regex(pattern, true),
-        (name, _) if name.starts_with('@') => Found::Named,
-        // The sign and the path may be one word.
-        (one, _) => match (
-            one.strip_prefix("^~"),
-            one.strip_prefix("~*"),
-            one.strip_prefix('~'),
-            one.strip_prefix('='),
-        ) {
-            (Some(path), ..) => Found::Prefix(path, true),
-            (_, Some(pattern), ..) => Found::Regex(pattern, true),
-            (_, _, Some(pattern), _) => Found::Regex(pattern, false),
-            (.., Some(path)) => Found::Exact(path),
-            _ => Found::Prefix(one, false),
-        },
-    }
-}
-
-fn locations(level: &[Directive]) -> Vec<&Directive> {
-    let mut all = Vec::new();
-    for one in level.iter().filter(|one| one.name == "location") {
-        all.push(one);
-        all.extend(locations(one.inside()));
-    }
-    all
-}
-
-/// Whether some location goes before others whatever its length.
-pub(super) fn has_levels(server: &[Directive]) -> bool {
-    locations(server).into_iter().any(|one| matches!(found(one), Found::Regex(..) | Found::Prefix(_, true)))
-}
-
-/// Whether some prefix refuses what is longer than its last segment, too: `/admin` takes `/adminx` in nginx.
-pub(super) fn has_refusing(server: &[Directive]) -> bool {
-    locations(server).into_iter().any(|one| match found(one) {
-        Found::Prefix(path, _) => !path.ends_with('/') && refuses(one),
-        _ => false,
-    })
-}
-
-/// Whether something in a location itself refuses.
-fn refuses(location: &Directive) -> bool {
-    location.inside().iter().any(|one| match one.name.as_str() {
-        "deny" | "internal" | "limit_except" | "satisfy" => true,
-        "auth_basic" | "auth_request" => one.arg(0) != "off",
-        "return" => one.arg(0).starts_with('4'),
-        "if" => refuses(one),
-        name => is_guard(name) && one.arg(0) != "off",
-    })
-}
+/// Ranks among the routes of a server, all below those of names: what the server itself sends elsewhere, exact paths,
+/// regular expressions within other locations (the deeper one more), prefixes that end the search, regular expressions,
+/// prefixes.
+pub(super) const MOVED: i64 = 9;
+const EXACT: i64 = 8;
+const WITHIN: i64 = 5;
+const ENDING: i64 = 4;
+const REGEX: i64 = 2;
+const PREFIX: i64 = 1;
 
 impl<'a> Import<'a> {
     /// The routes of a server.
@@ -89,6 +35,7 @@ impl<'a> Import<'a> {
         let title = title.map(|one| words::name(one.arg(0))).filter(|name| name != "unnamed");
         let title = title.unwrap_or_else(|| "server".to_owned());
         self.secured(server);
+        self.is_mixed = order::is_mixed(server.inside());
         self.is_unasked = self.unasked.iter().any(|one| std::ptr::eq(*one, server));
         if let Some(answer) = server.inside().iter().find(|one| one.name == "return") {
             // It answers all, whatever locations there are.
@@ -101,19 +48,26 @@ impl<'a> Import<'a> {
             return;
         }
         for one in server.inside().iter().filter(|one| one.name == "rewrite") {
-            self.moved(&title, one, faces);
+            self.moved(&title, server, one, faces);
         }
         let mut has_root = false;
         for location in locations(server.inside()) {
             has_root |= matches!(found(location), Found::Prefix("/", _));
             self.location(scope, server, location, &title, faces);
         }
-        let has_files = server.inside().iter().any(|one| ["root", "try_files"].contains(&one.name.as_str()));
-        if !has_root && has_files {
-            let handled = self.handled(scope, server, Some("/"), false);
-            let policies = self.policies(scope, server);
-            self.placed(&title, Map::new(), 0, handled, policies, faces);
+        if has_root {
+            return;
         }
+        let has_files = server.inside().iter().any(|one| ["root", "try_files"].contains(&one.name.as_str()));
+        if has_files {
+            let (handled, policies) = self.answered(scope, scope, server, Some("/"), false);
+            self.placed(&title, Map::new(), 0, handled, policies, faces);
+            return;
+        }
+        // What none of its locations takes is no other server's.
+        let named = faces.iter().filter(|face| !face.hosts.is_empty() || face.when.is_some()).cloned();
+        let named: Vec<Face> = named.collect();
+        self.placed(&format!("{title}-rest"), Map::new(), 0, Handled::status(404), Vec::new(), &named);
     }
 
     /// `if ($scheme = http) { return 301 https://… }`, which a listener without TLS may say of itself.
@@ -158,114 +112,196 @@ impl<'a> Import<'a> {
             location.seen.set(true);
         }
         let Some(scope) = Self::levels(outer, server.inside(), location) else { return };
+        let Some((mut how, rank)) = self.how(server, location, title, faces) else { return };
+        let (prefix, is_exact) = match found(location) {
+            Found::Exact(path) => (Some(path), true),
+            Found::Prefix(path, _) => (Some(path), order::with_slash(server.inside(), path).is_some()),
+            _ => (None, false),
+        };
+        let name = format!("{title}-{}", words::name(location.args.last().map_or("", String::as_str)));
+        if let Found::Prefix(path, _) = found(location)
+            && !path.ends_with('/')
+            && refuses(location)
+        {
+            self.beside(location, path, &format!("{name}-beside"), rank, faces);
+        }
+        if let Found::Prefix(path, _) = found(location)
+            && is_exact
+            && order::has_exact(server.inside(), path)
+        {
+            return;
+        }
+        // What stands within is so, too.
+        if scope.levels.iter().any(|level| level.iter().any(|one| one.name == "internal")) {
+            location.take();
+            self.note(location, "it is `internal`: from outside it is 404");
+            self.placed(&name, how, rank, Handled::status(404), Vec::new(), faces);
+            return;
+        }
+        if let Some(only) = location.inside().iter().find(|one| one.name == "limit_except") {
+            // The other methods would go to a wider location.
+            let refused = format!("{name}-refused");
+            self.placed(&refused, how.clone(), rank, Handled::status(403), Vec::new(), faces);
+            self.only(only, &mut how);
+        }
+        let (handled, policies) = self.answered(outer, &scope, location, prefix, is_exact);
+        self.placed(&name, how, rank, handled, policies, faces);
+    }
+
+    /// What matches as a location does, and its rank; none where nothing here does.
+    fn how(
+        &mut self,
+        server: &'a Directive,
+        location: &'a Directive,
+        title: &str,
+        faces: &[Face],
+    ) -> Option<(Map<String, Value>, i64)> {
+        let level = server.inside();
+        let is_mixed = self.is_mixed;
         let mut how = Map::new();
-        let rank;
-        let (mut prefix, mut is_exact) = (None, false);
-        let name = match found(location) {
-            Found::Named => return,
+        match found(location) {
+            Found::Named => None,
+            Found::Exact(path) | Found::Prefix(path, _) if !path.starts_with('/') => {
+                self.note(location, format_args!("`{path}` is no path: nothing is found by it; left out"));
+                None
+            }
             Found::Exact(path) => {
-                rank = 4;
-                (prefix, is_exact) = (Some(path), true);
-                how.insert("path".to_owned(), json!({"exact": path}));
-                path
+                how.insert("path".to_owned(), json!({"exact": words::path(path)}));
+                Some((how, self.rank(EXACT, path)))
             }
             Found::Prefix(path, ends) => {
-                let is_inside = self.is_inside(server, path);
-                rank = if ends || is_inside { 3 } else { 1 };
-                prefix = Some(path);
-                if is_inside && !ends && has_regex(server) {
-                    self.note(
-                        location,
-                        "it stands within a `^~` location: regular expressions do not go before it here",
-                    );
-                }
-                let short = if path == "/" { path } else { path.trim_end_matches('/') };
-                if path != "/" {
-                    how.insert("path".to_owned(), json!({"prefix": short}));
-                    if !path.ends_with('/')
-                        && !refuses(location)
-                        && short.rsplit('/').next().is_some_and(|last| !last.contains('.'))
-                    {
+                let ends = !is_mixed && (ends || order::is_inside(level, path));
+                let short = path.trim_end_matches('/');
+                if !short.is_empty() && !path.ends_with('/') && !refuses(location) {
+                    let last = short.rsplit('/').next().unwrap_or_default();
+                    if !last.contains('.') {
                         self.note(
                             location,
                             format_args!("it takes `{path}` and what is below it, no `{path}x` as in nginx"),
                         );
                     }
                 }
-                path
+                if let Some(other_ends) = order::with_slash(level, path).filter(|_| !path.ends_with('/')) {
+                    // What is below is the other's.
+                    how.insert("path".to_owned(), json!({"exact": words::path(path)}));
+                    let rank = if ends || (other_ends && !is_mixed) { ENDING } else { PREFIX };
+                    return Some((how, self.rank(rank, &format!("{path}/"))));
+                }
+                if !short.is_empty() {
+                    how.insert("path".to_owned(), json!({"prefix": words::path(short)}));
+                }
+                Some((how, self.rank(if ends { ENDING } else { PREFIX }, path)))
             }
             Found::Regex(pattern, is_blind) => {
-                rank = 2;
-                let Some(regex) = words::whole(pattern, is_blind) else {
-                    self.note(location, format_args!("`{pattern}` is no regular expression here; left out, and answered by whatever else fits"));
-                    return;
+                let depth = order::depth(level, location);
+                let rank = if depth > 0 { WITHIN + depth.min(2) } else { REGEX };
+                let rank = self.rank(rank, "");
+                let (regex, conditions) =
+                    (words::location(pattern, is_blind), order::around(level, location));
+                let (Some(regex), Some(mut conditions)) = (regex, conditions) else {
+                    self.unknown(server, location, pattern, rank, title, faces);
+                    return None;
                 };
+                if depth == 0 && is_mixed {
+                    conditions = order::is_tried(level);
+                }
                 how.insert("path".to_owned(), json!({"regex": regex}));
-                pattern
+                if !conditions.is_empty() {
+                    how.insert("when".to_owned(), json!(conditions.join(" && ")));
+                }
+                Some((how, rank))
             }
-        };
-        let rank = self.rank(rank, prefix.unwrap_or_default());
-        if let Found::Prefix(path, _) = found(location)
-            && !path.ends_with('/')
-            && refuses(location)
-        {
-            self.beside(location, path, &format!("{title}-{}-beside", words::name(name)), rank, faces);
         }
-        if location.inside().iter().any(|one| one.name == "internal") {
-            location.take();
-            self.note(location, "it is `internal`: from outside it is 404");
-            let handled = Handled {
-                keys: Map::from_iter([("respond".to_owned(), json!({"status": 404}))]),
-                policies: Vec::new(),
-            };
-            self.placed(&format!("{title}-{}", words::name(name)), how, rank, handled, Vec::new(), faces);
+    }
+
+    /// A regular expression that is none here: where it guards, a wider one is closed in its place.
+    fn unknown(
+        &mut self,
+        server: &'a Directive,
+        location: &'a Directive,
+        pattern: &str,
+        rank: i64,
+        title: &str,
+        faces: &[Face],
+    ) {
+        let has_script = location.inside().iter().any(|one| OTHER.contains(&one.name.as_str()));
+        if !refuses(location) && !has_script {
+            self.note(
+                location,
+                format_args!(
+                    "`{pattern}` is no regular expression here; left out, and answered by whatever else fits"
+                ),
+            );
             return;
         }
-        if let Some(only) = location.inside().iter().find(|one| one.name == "limit_except") {
-            // The other methods would go to a wider location.
-            let refused = Handled {
-                keys: Map::from_iter([("respond".to_owned(), json!({"status": 403}))]),
-                policies: Vec::new(),
-            };
-            let refused_name = format!("{title}-{}-refused", words::name(name));
-            self.placed(&refused_name, how.clone(), rank, refused, Vec::new(), faces);
-            self.only(only, &mut how);
+        location.take();
+        let wider = lookahead::wider(pattern);
+        self.note(
+            location,
+            format_args!(
+                "CLOSED, for `{pattern}` is no regular expression here, with all that `{wider}` takes"
+            ),
+        );
+        let regex = words::location(&wider, true).unwrap_or_else(|| "(?s).*".to_owned());
+        let mut how = Map::from_iter([("path".to_owned(), json!({"regex": regex}))]);
+        let around = order::around(server.inside(), location).unwrap_or_default();
+        if !around.is_empty() {
+            how.insert("when".to_owned(), json!(around.join(" && ")));
         }
-        let mut handled = self.handled(&scope, location, prefix, is_exact);
-        let policies = self.policies(&scope, location);
-        handled.policies.extend(policies);
-        let policies = std::mem::take(&mut handled.policies);
-        self.placed(&format!("{title}-{}", words::name(name)), how, rank, handled, policies, faces);
+        let name = format!("{title}-{}-closed", words::name(pattern));
+        let status = if has_script { 501 } else { 403 };
+        self.placed(&name, how, rank, Handled::status(status), Vec::new(), faces);
+    }
+
+    /// What answers at a place, with the policies of it and of the location that answers in its stead.
+    fn answered(
+        &mut self,
+        outer: &Scope<'a>,
+        scope: &Scope<'a>,
+        place: &'a Directive,
+        prefix: Option<&str>,
+        is_exact: bool,
+    ) -> (Handled, Vec<Value>) {
+        let Some((tried, named)) = files::stand_in(outer, place) else {
+            let handled = self.handled(scope, place, prefix, is_exact);
+            return (handled, self.policies(scope, place));
+        };
+        named.seen.set(true);
+        self.note(
+            tried,
+            format_args!(
+                "files are not looked for first here: all goes to `{}`; give the files a route of their own",
+                named.arg(0)
+            ),
+        );
+        let inner = outer.with(named.inside());
+        let handled = self.handled(&inner, named, prefix, is_exact);
+        let mut policies = self.passed_on(scope, place);
+        for policy in self.policies(&inner, named) {
+            if !policies.contains(&policy) {
+                policies.push(policy);
+            }
+        }
+        (handled, policies)
     }
 
     /// A rank among those of a server, with the length of a prefix where lengths count.
-    fn rank(&self, rank: i64, prefix: &str) -> i64 {
+    pub(super) fn rank(&self, rank: i64, prefix: &str) -> i64 {
         let length = i64::try_from(prefix.len()).unwrap_or(i64::MAX).min(LENGTHS - 1);
         if self.has_lengths { rank * LENGTHS + length } else { rank }
     }
 
     /// Refuses what a prefix takes that goes on within its last segment, so that no wider location answers it.
     fn beside(&mut self, location: &Directive, path: &str, name: &str, rank: i64, faces: &[Face]) {
-        let regex = format!("(?s){}[^/].*", regex::escape(path));
+        let regex = format!("(?s){}[^/].*", regex::escape(&words::path(path)));
         let how = Map::from_iter([("path".to_owned(), json!({"regex": regex}))]);
-        let handled = Handled {
-            keys: Map::from_iter([("respond".to_owned(), json!({"status": 403}))]),
-            policies: Vec::new(),
-        };
         self.note(
             location,
             format_args!(
                 "it takes `{path}` and what is below it; `{path}x`, which it takes in nginx, is CLOSED here"
             ),
         );
-        self.placed(name, how, rank, handled, Vec::new(), faces);
-    }
-
-    /// Whether a prefix lies below one that ends the search.
-    fn is_inside(&self, server: &Directive, path: &str) -> bool {
-        locations(server.inside()).into_iter().any(|one| {
-            matches!(found(one), Found::Prefix(outer, true) if path.len() > outer.len() && path.starts_with(outer))
-        })
+        self.placed(name, how, rank, Handled::status(403), Vec::new(), faces);
     }
 
     fn only(&mut self, only: &'a Directive, how: &mut Map<String, Value>) {
@@ -275,40 +311,15 @@ impl<'a> Import<'a> {
             self.note(only, "CLOSED for the other methods, for who may use them is not taken over");
         }
         only.take();
-        let mut methods = only.args.clone();
+        let mut methods: Vec<String> = only.args.iter().map(|method| method.to_ascii_uppercase()).collect();
         if methods.iter().any(|method| method == "GET") && !methods.iter().any(|method| method == "HEAD") {
             methods.push("HEAD".to_owned());
         }
         how.insert("methods".to_owned(), json!(methods));
     }
 
-    /// `rewrite … permanent` of a server, whose target has no variables.
-    fn moved(&mut self, title: &str, rewrite: &'a Directive, faces: &[Face]) {
-        let status = match rewrite.arg(2) {
-            "permanent" => 301,
-            _ if rewrite.arg(2) == "redirect" || rewrite.arg(1).contains("://") => 302,
-            _ => return,
-        };
-        let (Some(regex), Some(mut made)) =
-            (words::whole(rewrite.arg(0), false), redirect(rewrite.arg(1).trim_end_matches('?'), status))
-        else {
-            return;
-        };
-        rewrite.seen.set(true);
-        // Unlike `return`, it keeps the query unless a `?` ends it.
-        if !rewrite.arg(1).ends_with('?')
-            && let Some(made) = made.as_object_mut()
-        {
-            made.remove("keepQuery");
-        }
-        let how = Map::from_iter([("path".to_owned(), json!({"regex": regex}))]);
-        let handled = Handled { keys: Map::from_iter([("redirect".to_owned(), made)]), policies: Vec::new() };
-        let policies = if self.is_unasked { vec![nobody()] } else { Vec::new() };
-        self.placed(&format!("{title}-moved"), how, self.rank(5, ""), handled, policies, faces);
-    }
-
     /// Writes a route for each face of its server.
-    fn placed(
+    pub(super) fn placed(
         &mut self,
         name: &str,
         how: Map<String, Value>,
@@ -329,13 +340,17 @@ impl<'a> Import<'a> {
             }
             let mut how = how.clone();
             if let Some(when) = &face.when {
-                how.insert("when".to_owned(), json!(when));
+                let both = match how.get("when").and_then(Value::as_str) {
+                    Some(own) => format!("({when}) && {own}"),
+                    None => when.clone(),
+                };
+                how.insert("when".to_owned(), json!(both));
             }
             if !how.is_empty() {
                 route.insert("match".to_owned(), json!([how]));
             }
             let scale = if self.has_lengths { LENGTHS } else { 1 };
-            let rank = face.rank * scale + if self.has_levels || rank == 5 { rank } else { 0 };
+            let rank = face.rank * scale + if self.has_levels || rank == MOVED { rank } else { 0 };
             if rank > 0 {
                 route.insert("priority".to_owned(), json!(rank));
             }
@@ -369,8 +384,4 @@ impl<'a> Import<'a> {
             }
         }
     }
-}
-
-fn has_regex(server: &Directive) -> bool {
-    locations(server.inside()).into_iter().any(|one| matches!(found(one), Found::Regex(..)))
 }

@@ -2,67 +2,43 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Import, Scope, syntax::Directive, words};
+use super::{Import, Scope, asked::judged_by, syntax::Directive, words};
 
-/// Who lets nobody in, until somebody has looked at it.
-pub(super) fn nobody() -> Value {
-    json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
-}
-
-/// Modules of others that guard, by a directive whose name says nothing of it.
-const GUARDS: [&str; 9] = [
-    "secure_link",
-    "js_access",
-    "shib_request",
-    "modsecurity",
-    "SecRulesEnabled",
-    "app_protect_enable",
-    "app_protect_dos_enable",
-    "waf",
-    "testcookie",
+/// Variables that tell no more answers apart than every cache here does, or that ask for a new answer alone.
+const TOLD_APART: [&str; 18] = [
+    "scheme",
+    "host",
+    "http_host",
+    "proxy_host",
+    "server_name",
+    "server_port",
+    "request_method",
+    "request_uri",
+    "uri",
+    "document_uri",
+    "is_args",
+    "args",
+    "query_string",
+    "http_authorization",
+    "http_pragma",
+    "http_cache_control",
+    "http_upgrade",
+    "https",
 ];
 
-/// What belongs to a guard and is none without it (`auth_ldap_servers`), or is looked at elsewhere.
-const SETTINGS: [&str; 8] = [
-    "auth_basic",
-    "auth_request",
-    "auth_jwt_",
-    "auth_ldap_",
-    "auth_pam_",
-    "auth_gss_",
-    "auth_digest_",
-    "auth_delay",
-];
-
-/// Whether a directive guards and is none of those that become a policy: a module that nobody knows here may be one.
-pub(super) fn is_guard(name: &str) -> bool {
-    let is_script = ["access_by_lua", "rewrite_by_lua", "server_rewrite_by_lua"]
-        .iter()
-        .any(|phase| name.starts_with(phase));
-    (name.starts_with("auth_") && !SETTINGS.iter().any(|known| name.starts_with(known)))
-        || name == "auth_jwt_require"
-        || (is_script && !name.ends_with("_no_postpone"))
-        || GUARDS.contains(&name)
-}
-
-/// The names of the guards around a place, each once.
-fn guards<'a>(scope: &Scope<'a>) -> Vec<&'a str> {
-    let mut names: Vec<&'a str> = Vec::new();
-    for level in &scope.levels {
-        for one in level.iter().filter(|one| is_guard(&one.name)) {
-            if !names.contains(&one.name.as_str()) {
-                names.push(&one.name);
-            }
-        }
-    }
-    names
-}
-
-/// Headers that the gateway sends itself, or that an upgrade needs.
-const OWN_HEADERS: [&str; 8] = [
+/// Headers that the gateway sends itself, that belong to one connection, or that an upgrade needs.
+const OWN_HEADERS: [&str; 16] = [
     "host",
     "connection",
     "upgrade",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "trailer",
+    "transfer-encoding",
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
@@ -118,31 +94,32 @@ impl<'a> Import<'a> {
 
     /// The policies of a place.
     pub(super) fn policies(&mut self, scope: &Scope<'a>, place: &'a Directive) -> Vec<Value> {
+        let mut all = self.guarded(scope, place);
+        all.extend(self.limited(scope));
+        match scope.arg("client_max_body_size") {
+            Some("0") | None => {}
+            Some(text) => {
+                all.extend(words::size(text).map(|size| json!({"requestLimits": {"maxBodySize": size}})))
+            }
+        }
+        all.extend(compress(scope));
+        if let Some(cache) = scope.one("proxy_cache").filter(|one| one.arg(0) != "off") {
+            all.extend(self.cache(scope, cache));
+        }
+        all.extend(self.mirror(scope));
+        all.extend(self.headers(scope));
+        all
+    }
+
+    /// What guards and limits a place that leads to another one, beside the policies of that one.
+    pub(super) fn passed_on(&mut self, scope: &Scope<'a>, place: &'a Directive) -> Vec<Value> {
+        let mut all = self.guarded(scope, place);
+        all.extend(self.limited(scope));
+        all
+    }
+
+    fn limited(&mut self, scope: &Scope<'a>) -> Vec<Value> {
         let mut all = Vec::new();
-        let mut closed = Vec::new();
-        self.addresses(scope, &mut all, &mut closed);
-        if scope.arg("satisfy") == Some("any") {
-            closed.push("satisfy any".to_owned());
-        }
-        if let Some(realm) = scope.one("auth_basic").filter(|one| one.arg(0) != "off") {
-            scope.one("auth_basic_user_file");
-            closed.push(realm.name.clone());
-        }
-        if self.is_unasked {
-            closed.push("ssl_verify_client on".to_owned());
-        }
-        for name in guards(scope) {
-            if scope.one(name).is_some_and(|one| one.arg(0) != "off") {
-                closed.push(name.to_owned());
-            }
-        }
-        if let Some(ask) = scope.one("auth_request").filter(|one| one.arg(0) != "off") {
-            match self.judge(scope, ask) {
-                Some(policy) => all.push(policy),
-                None => closed.push(ask.name.clone()),
-            }
-        }
-        self.conditions(scope, &mut closed);
         for limit in scope.all("limit_req") {
             all.extend(self.rate(limit));
         }
@@ -155,104 +132,7 @@ impl<'a> Import<'a> {
                 _ => self.note(limit, "no counterpart: its zone is not taken over"),
             }
         }
-        match scope.arg("client_max_body_size") {
-            Some("0") | None => {}
-            Some(text) => {
-                all.extend(words::size(text).map(|size| json!({"requestLimits": {"maxBodySize": size}})))
-            }
-        }
-        all.extend(compress(scope));
-        if scope.one("proxy_cache").is_some_and(|one| one.arg(0) != "off") {
-            all.push(self.cache(scope));
-        }
-        all.extend(self.mirror(scope));
-        all.extend(self.headers(scope));
-        if !closed.is_empty() {
-            // Of two, the most specific counts.
-            all.retain(|policy| policy.get("ipRestriction").is_none());
-            all.push(nobody());
-            let names = closed.join("`, `");
-            self.note(
-                place,
-                format_args!("CLOSED, for `{names}` is not taken over: write who may call, then take its `ipRestriction` out"),
-            );
-        }
         all
-    }
-
-    /// `allow` and `deny`, the first that fits. Ours has lists, of which `deny` wins.
-    fn addresses(&mut self, scope: &Scope<'a>, all: &mut Vec<Value>, closed: &mut Vec<String>) {
-        // Both at one level count as one list.
-        let level = scope
-            .levels
-            .iter()
-            .rev()
-            .find(|level| level.iter().any(|one| one.name == "allow" || one.name == "deny"));
-        for level in &scope.levels {
-            level
-                .iter()
-                .filter(|one| one.name == "allow" || one.name == "deny")
-                .for_each(|one| one.seen.set(true));
-        }
-        let rules: Vec<&Directive> = level
-            .into_iter()
-            .flat_map(|level| level.iter())
-            .filter(|one| one.name == "allow" || one.name == "deny")
-            .collect();
-        let (mut allow, mut deny) = (Vec::new(), Vec::new());
-        let mut ends = false;
-        for rule in &rules {
-            if ends {
-                break;
-            }
-            match (rule.name.as_str(), rule.arg(0)) {
-                ("allow", "all") => {
-                    if !allow.is_empty() && !deny.is_empty() {
-                        closed.push("allow".to_owned());
-                    }
-                    allow.clear();
-                    ends = true;
-                }
-                ("deny", "all") => {
-                    if allow.is_empty() {
-                        all.push(nobody());
-                        return;
-                    }
-                    ends = true;
-                }
-                ("allow", network) => allow.push(network.to_owned()),
-                // A network that is refused after one that is let in may hold it.
-                (_, _) if !allow.is_empty() => return closed.push("deny".to_owned()),
-                (_, network) => deny.push(network.to_owned()),
-            }
-        }
-        if !ends {
-            allow.clear();
-        }
-        if !allow.is_empty() || !deny.is_empty() {
-            let mut lists = Map::new();
-            for (key, list) in [("allow", allow), ("deny", deny)] {
-                if !list.is_empty() {
-                    lists.insert(key.to_owned(), json!(list));
-                }
-            }
-            all.push(json!({"ipRestriction": lists}));
-        }
-    }
-
-    /// `if` that refuses protects; any other is told.
-    fn conditions(&mut self, scope: &Scope<'a>, closed: &mut Vec<String>) {
-        for level in scope.levels.clone() {
-            for one in level.iter().filter(|one| one.name == "if") {
-                let refuses = one.inside().iter().any(|inner| {
-                    inner.name == "deny" || (inner.name == "return" && inner.arg(0).starts_with('4'))
-                });
-                if refuses {
-                    one.take();
-                    closed.push(one.shown());
-                }
-            }
-        }
     }
 
     fn rate(&mut self, limit: &'a Directive) -> Option<Value> {
@@ -269,14 +149,45 @@ impl<'a> Import<'a> {
         // A zone counts over all places that name it.
         let name = words::name(&format!("{zone}-{burst}"));
         if self.policies.iter().all(|policy| policy["name"] != name.as_str()) {
-            let policy = json!({"limit": count, "window": window, "burst": burst + 1, "key": key});
+            let policy =
+                json!({"limit": count, "window": window, "burst": burst.saturating_add(1), "key": key});
             self.policies.push(json!({"name": name, "policy": {"rateLimit": policy}}));
         }
         Some(json!({"use": name}))
     }
 
-    fn cache(&mut self, scope: &Scope<'a>) -> Value {
+    /// None where what tells its answers apart, or keeps some from it, has no counterpart: others would get them.
+    fn cache(&mut self, scope: &Scope<'a>, cache: &'a Directive) -> Option<Value> {
+        let (mut headers, mut cookies) = (Vec::new(), Vec::new());
+        for name in ["proxy_cache_key", "proxy_no_cache", "proxy_cache_bypass"] {
+            for variable in scope.words(name).into_iter().flat_map(words::variables) {
+                let (header, cookie) = (variable.strip_prefix("http_"), variable.strip_prefix("cookie_"));
+                match (header, cookie) {
+                    _ if TOLD_APART.contains(&variable) || variable.starts_with("arg_") => {}
+                    (Some(header), _) => headers.push(header.replace('_', "-")),
+                    (_, Some(cookie)) => cookies.push(cookie.to_owned()),
+                    _ => {
+                        self.note(
+                            cache,
+                            format_args!("no answers are kept: no counterpart of `${variable}` in `{name}`"),
+                        );
+                        return None;
+                    }
+                }
+            }
+        }
+        let mut key = Map::new();
+        for (name, mut list) in [("headers", headers), ("cookies", cookies)] {
+            list.sort();
+            list.dedup();
+            if !list.is_empty() {
+                key.insert(name.to_owned(), json!(list));
+            }
+        }
         let mut cache = Map::new();
+        if !key.is_empty() {
+            cache.insert("key".to_owned(), key.into());
+        }
         for valid in scope.all("proxy_cache_valid") {
             let is_for_all = valid.args.len() == 1 || valid.arg(0) == "any" || valid.arg(0) == "200";
             match valid.args.last().and_then(|time| words::time(time)).filter(|_| is_for_all) {
@@ -294,7 +205,7 @@ impl<'a> Import<'a> {
             cache.insert("staleWhileRevalidate".to_owned(), json!("1m"));
         }
         scope.one("proxy_cache_revalidate");
-        json!({"cache": cache})
+        Some(json!({"cache": cache}))
     }
 
     /// Headers to the upstream and back.
@@ -303,6 +214,9 @@ impl<'a> Import<'a> {
         for one in scope.all("proxy_set_header").into_iter().chain(scope.all("grpc_set_header")) {
             let name = one.arg(0).to_ascii_lowercase();
             if OWN_HEADERS.contains(&name.as_str()) {
+                if name.starts_with("x-forwarded-") && !one.arg(1).contains('$') && !one.arg(1).is_empty() {
+                    self.note(one, format_args!("the gateway says it itself; `{}` is left out", one.arg(1)));
+                }
                 continue;
             }
             match words::template(one.arg(1)) {
@@ -310,18 +224,39 @@ impl<'a> Import<'a> {
                 // It passes as it is.
                 Some(value) if value == format!("{{{{ request.header.{name} }}}}") => {}
                 Some(value) => drop(set.insert(name, json!(value))),
-                None if self.is_judged(scope, one.arg(1)) => {}
-                None => self.note(one, format_args!("no counterpart: `{}`", one.arg(1))),
+                // The client's own must not take its place.
+                None => match judged_by(scope, one.arg(1)) {
+                    Some(header) if header == name => {}
+                    Some(header) => {
+                        set.insert(name, json!(format!("{{{{ jwt.{header} }}}}")));
+                    }
+                    None => {
+                        gone.push(name);
+                        self.note(
+                            one,
+                            format_args!("no counterpart: `{}`; the client's own is taken out", one.arg(1)),
+                        );
+                    }
+                },
             }
         }
         for one in scope.all("add_header") {
-            match words::template(one.arg(1)) {
-                Some(value) => drop(add.insert(one.arg(0).to_ascii_lowercase(), json!(value))),
+            let name = one.arg(0).to_ascii_lowercase();
+            match words::template(one.arg(1)).filter(|_| !OWN_HEADERS.contains(&name.as_str())) {
+                Some(value) => match add.get(&name).and_then(Value::as_str) {
+                    None => drop(add.insert(name, json!(value))),
+                    Some(_) if name == "set-cookie" => self.note(one, "no counterpart: a second cookie"),
+                    Some(first) => {
+                        let both = format!("{first}, {value}");
+                        add.insert(name, json!(both));
+                    }
+                },
                 None => self.note(one, format_args!("no counterpart: `{}`", one.arg(1))),
             }
         }
-        let hidden: Vec<String> =
-            scope.all("proxy_hide_header").into_iter().map(|one| one.arg(0).to_ascii_lowercase()).collect();
+        let hidden = scope.all("proxy_hide_header").into_iter().map(|one| one.arg(0).to_ascii_lowercase());
+        // Those of one connection never go on.
+        let hidden: Vec<String> = hidden.filter(|name| !OWN_HEADERS.contains(&name.as_str())).collect();
         let mut answer = Map::new();
         if !hidden.is_empty() {
             answer.insert("remove".to_owned(), json!(hidden));

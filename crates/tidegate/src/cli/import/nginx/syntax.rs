@@ -50,7 +50,7 @@ impl Directive {
 
 /// Reads a file and what it includes.
 pub(super) struct Reader {
-    /// Relative paths of `include` start here.
+    /// Relative paths of `include` start here, or in the folder around it: a file of `sites-enabled` names what lies there.
     folder: PathBuf,
     files: usize,
     /// Files that were not there.
@@ -71,6 +71,7 @@ struct Lexer<'a> {
 
 impl Reader {
     pub(super) fn new(file: &Path) -> Self {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let folder = file.parent().map(Path::to_owned).unwrap_or_default();
         Self { folder, files: 0, notes: Vec::new() }
     }
@@ -115,7 +116,7 @@ impl Reader {
                 Some(Token::End) => {
                     let made = directive(&mut words, None, format!("{file}:{line}"));
                     if made.name == "include" {
-                        found.extend(self.include(&made, depth)?);
+                        found.extend(self.include(made, depth)?);
                     } else {
                         found.push(made);
                     }
@@ -148,43 +149,60 @@ impl Reader {
         }
     }
 
-    fn include(&mut self, include: &Directive, depth: usize) -> Result<Vec<Directive>, String> {
-        let path = self.folder.join(include.arg(0));
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        if folder.to_string_lossy().contains(['*', '?', '[']) {
-            self.notes.push(format!(
-                "{}: `{}`: only the last step of a path may have a pattern here; left out",
-                include.place,
-                include.arg(0)
-            ));
-            return Ok(Vec::new());
-        }
-        if !name.contains(['*', '?', '[']) {
-            if !path.exists() {
-                self.notes.push(format!("{}: there is no `{}`; left out", include.place, path.display()));
-                return Ok(Vec::new());
-            }
+    fn include(&mut self, include: Directive, depth: usize) -> Result<Vec<Directive>, String> {
+        let own = self.folder.join(include.arg(0));
+        let outer = self.folder.parent().map(|folder| folder.join(include.arg(0)));
+        if !include.arg(0).contains(['*', '?', '[']) {
+            let Some(path) = [Some(own.clone()), outer].into_iter().flatten().find(|path| path.is_file())
+            else {
+                self.notes.push(format!("{}: there is no `{}`; left out", include.place, own.display()));
+                // It stays where it stood: what it holds may have guarded.
+                include.seen.set(true);
+                return Ok(vec![include]);
+            };
             return self.file(&path, depth + 1);
         }
-        let mut paths: Vec<PathBuf> = fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|entry| {
-                let own = entry.file_name().to_string_lossy().into_owned();
-                !own.starts_with('.') && fits(&name, &own)
-            })
-            .map(|entry| entry.path())
-            .filter(|path| path.is_file())
-            .collect();
-        paths.sort();
+        let mut paths = globbed(&own)?;
+        if let Some(outer) = outer.filter(|_| paths.is_empty()) {
+            paths = globbed(&outer)?;
+        }
         let mut found = Vec::new();
         for path in paths {
             found.extend(self.file(&path, depth + 1)?);
         }
         Ok(found)
     }
+}
+
+/// The files that a path with patterns names, in the order of the shell.
+fn globbed(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut paths = vec![PathBuf::new()];
+    for step in pattern.components() {
+        let name = step.as_os_str().to_string_lossy().into_owned();
+        if !name.contains(['*', '?', '[']) {
+            paths.iter_mut().for_each(|path| path.push(step));
+            continue;
+        }
+        let mut next = Vec::new();
+        for folder in paths.iter().filter(|folder| folder.is_dir() || folder.as_os_str().is_empty()) {
+            let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { folder.as_path() };
+            let told = |error: std::io::Error| format!("{}: {error}", shown.display());
+            for entry in fs::read_dir(shown).map_err(told)? {
+                let own = entry.map_err(told)?.file_name();
+                let text = own.to_string_lossy();
+                if (!text.starts_with('.') || name.starts_with('.')) && fits(&name, &text) {
+                    next.push(folder.join(&own));
+                }
+            }
+        }
+        if next.len() > FILES_MAX {
+            return Err(format!("{}: more than {FILES_MAX} files", pattern.display()));
+        }
+        paths = next;
+    }
+    paths.retain(|path| path.is_file());
+    paths.sort();
+    Ok(paths)
 }
 
 fn directive(words: &mut Vec<String>, block: Option<Vec<Directive>>, place: String) -> Directive {
@@ -200,6 +218,8 @@ fn fits(pattern: &str, name: &str) -> bool {
         match letter {
             '*' => regex.push_str(".*"),
             '?' => regex.push('.'),
+            '!' if regex.ends_with('[') => regex.push('^'),
+            '-' => regex.push('-'),
             '[' | ']' => regex.push(letter),
             letter => regex.push_str(&regex::escape(&letter.to_string())),
         }

@@ -61,9 +61,10 @@ impl<'a> Import<'a> {
             return;
         }
         let is_whole = calls.len() == endpoints.len();
-        let mut made = json!({"name": words::name(block.arg(0)), "endpoints": endpoints});
+        let name = self.free_upstream(&words::name(block.arg(0)));
+        let mut made = json!({"name": name, "endpoints": endpoints});
         if !calls.is_empty() {
-            let sum: u64 = calls.iter().sum();
+            let sum = calls.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
             if is_whole && sum > 0 {
                 made["bulkhead"] = json!({"maxConcurrentCalls": sum});
                 self.note(block, "`max_conns` became `bulkhead`, over all endpoints together");
@@ -90,6 +91,7 @@ impl<'a> Import<'a> {
             made["pool"]["maxAge"] = json!(time);
         }
         scope.one("zone");
+        self.addresses.push((block_key(block.arg(0)), self.upstreams.len()));
         self.upstreams.push(made);
     }
 
@@ -143,26 +145,39 @@ impl<'a> Import<'a> {
                 None => (rest.to_owned(), None),
             },
         };
-        if authority.contains('$') || path.as_deref().is_some_and(|path| path.contains('$')) {
+        if authority.is_empty()
+            || authority.contains('$')
+            || path.as_deref().is_some_and(|path| path.contains('$'))
+        {
             return None;
         }
         let is_tls = matches!(scheme, "https" | "grpcs");
         let is_grpc = scheme.starts_with("grpc") || pass.name == "grpc_pass";
         let host = if unix.is_some() { "localhost".to_owned() } else { authority.clone() };
-        let own = words::name(&authority);
-        let known = self.upstreams.iter().find(|known| known["name"] == own.as_str()).cloned();
-        let base = known.unwrap_or_else(|| {
-            let port = if is_tls { 443 } else { 80 };
-            json!({"name": own, "endpoints": [{"address": endpoint(&authority, port)}]})
-        });
-        let mut made = base;
+        let address = endpoint(&authority, if is_tls { 443 } else { 80 });
+        let block = block_key(&authority);
+        let is_block = self.addresses.iter().any(|(known, _)| *known == block);
+        let key = if is_block { block } else { address.clone() };
+        let known = self.addresses.iter().find(|(known, _)| *known == key).map(|(_, at)| *at);
+        let mut made = match known.and_then(|at| self.upstreams.get(at)) {
+            Some(known) => known.clone(),
+            None => {
+                let name = self.free_upstream(&words::name(&authority));
+                json!({"name": name, "endpoints": [{"address": address}]})
+            }
+        };
+        // Others may ask it otherwise.
+        if let Some(fields) = made.as_object_mut() {
+            fields.remove("tls");
+            fields.remove("protocol");
+        }
         if is_tls {
             made["tls"] = self.tls(scope, pass, &authority);
         }
         if is_grpc {
             made["protocol"] = json!("grpc");
         }
-        let upstream = self.kept(made);
+        let upstream = self.kept(key, made);
         Some(Target { upstream, host, path })
     }
 
@@ -189,39 +204,49 @@ impl<'a> Import<'a> {
         tls
     }
 
-    /// Keeps an upstream; one of the same name that speaks otherwise gets a number.
-    fn kept(&mut self, mut made: Value) -> String {
-        let name = made["name"].as_str().unwrap_or_default().to_owned();
+    /// Keeps an upstream; one of the same address that speaks otherwise gets a number.
+    fn kept(&mut self, key: String, mut made: Value) -> String {
         let same = |one: &Value| one["tls"] == made["tls"] && one["protocol"] == made["protocol"];
-        let mut number = 1;
-        let mut own = name.clone();
-        loop {
-            let place = self.upstreams.iter().position(|one| one["name"] == own.as_str());
-            match place {
-                Some(place) if same(&self.upstreams[place]) => return own,
-                // It is used by nobody yet: it becomes what is asked for.
-                Some(place) if !self.is_used(&own) => {
-                    made["name"] = json!(own);
-                    self.upstreams[place] = made;
-                    return own;
+        let known = self.addresses.iter().filter(|(known, _)| *known == key).map(|(_, at)| *at);
+        // One that is used by nobody yet becomes what is asked for.
+        let place = known.filter_map(|at| Some((at, self.upstreams.get(at)?))).find(|&(_, one)| {
+            same(one) || one["name"].as_str().is_some_and(|name| !self.used.contains(name))
+        });
+        let place = place.map(|(at, one)| (at, one["name"].as_str().unwrap_or_default().to_owned()));
+        let name = match place {
+            Some((at, name)) => {
+                made["name"] = json!(name);
+                if let Some(one) = self.upstreams.get_mut(at) {
+                    *one = made;
                 }
-                Some(_) => {
-                    number += 1;
-                    own = format!("{name}-{number}");
-                }
-                None => {
-                    made["name"] = json!(own);
-                    self.upstreams.push(made);
-                    return own;
-                }
+                name
             }
-        }
+            None => {
+                let name = self.free_upstream(made["name"].as_str().unwrap_or_default());
+                made["name"] = json!(name);
+                self.addresses.push((key, self.upstreams.len()));
+                self.upstreams.push(made);
+                name
+            }
+        };
+        self.used.insert(name.clone());
+        name
     }
 
-    fn is_used(&self, upstream: &str) -> bool {
-        let named = |value: &Value| value.to_string().contains(&format!("\"upstream\":\"{upstream}\""));
-        self.routes.iter().any(named)
+    /// A name that no upstream has yet: names of theirs that differ may be one here.
+    fn free_upstream(&self, wish: &str) -> String {
+        let is_free = |name: &str| self.upstreams.iter().all(|one| one["name"] != name);
+        if is_free(wish) {
+            return wish.to_owned();
+        }
+        let numbered = (2..).map(|number| format!("{wish}-{number}"));
+        numbered.into_iter().find(|name| is_free(name)).unwrap_or_default()
     }
+}
+
+/// By what a block is found; nginx takes its name in any case.
+fn block_key(name: &str) -> String {
+    format!("upstream {}", name.to_ascii_lowercase())
 }
 
 /// An address with its port.

@@ -1,4 +1,6 @@
-//! Words of nginx's as ours: times, sizes, variables, regular expressions, names.
+//! Words of nginx's as ours: times, sizes, variables, paths, regular expressions, names.
+
+use super::lookahead;
 
 /// A time: `30s`, `1h 30m` without the space, `500ms`, and seconds without a unit.
 pub(super) fn time(text: &str) -> Option<String> {
@@ -51,8 +53,15 @@ pub(super) fn size(text: &str) -> Option<String> {
     })
 }
 
-/// A value with variables as one of our templates; none where a variable has no counterpart.
+/// A value with variables as one of our templates; none where a variable has no counterpart, or where no header can say it.
 pub(super) fn template(text: &str) -> Option<String> {
+    if text.contains("{{") || !text.chars().all(|letter| matches!(letter, ' '..='~' | '\t' | '\r' | '\n')) {
+        return None;
+    }
+    // A value over several lines is one in nginx as well.
+    let lines: Vec<&str> = text.split(['\r', '\n']).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let joined = lines.join(" ");
+    let text = if text.contains(['\r', '\n']) { joined.as_str() } else { text };
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -89,11 +98,59 @@ pub(super) fn template(text: &str) -> Option<String> {
     Some(out)
 }
 
+/// The names of the variables in a text.
+pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
+    text.split('$').skip(1).map(|rest| {
+        let rest = rest.trim_start_matches('{');
+        rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next().unwrap_or_default()
+    })
+}
+
+/// A path, which nginx looks at decoded, as it stands in a request here.
+pub(super) fn path(text: &str) -> String {
+    let mut path = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b' ' | b'#' | b'?' | b'%' | b'\\' | 0..=31 | 127.. => path.push_str(&format!("%{byte:02X}")),
+            byte => path.push(char::from(byte)),
+        }
+    }
+    path
+}
+
+/// The same of a regular expression, but for its classes: spaces and letters beyond ASCII.
+pub(super) fn path_pattern(pattern: &str) -> String {
+    let mut out = String::new();
+    let (mut in_class, mut letters) = (false, pattern.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some(' ') if !in_class => out.push_str("%20"),
+                Some(next) => out.extend(['\\', next]),
+                None => out.push('\\'),
+            },
+            letter if !in_class && (letter == ' ' || !letter.is_ascii()) => {
+                out.push_str(&format!("(?:{})", path(&letter.to_string())));
+            }
+            letter => {
+                in_class = letter == '[' || (in_class && letter != ']');
+                out.push(letter);
+            }
+        }
+    }
+    out
+}
+
+/// The regular expression of a location as one for whole paths here.
+pub(super) fn location(pattern: &str, is_blind: bool) -> Option<String> {
+    whole(&path_pattern(pattern), is_blind)
+}
+
 /// A regular expression that is found anywhere as one that holds for the whole; none where ours cannot have it.
 pub(super) fn whole(pattern: &str, is_blind: bool) -> Option<String> {
-    let mut inner = pattern.to_owned();
+    let mut inner = lookahead::spelled(pattern).unwrap_or_else(|| pattern.to_owned());
     let (mut before, mut behind) = (".*", ".*");
-    if pattern.contains('|') {
+    if inner.contains('|') {
         inner = format!("(?:{inner})");
     } else {
         if let Some(rest) = inner.strip_prefix('^') {
@@ -167,6 +224,10 @@ mod tests {
         assert_eq!(whole("\\.php$", true).as_deref(), Some("(?i).*\\.php"));
         assert_eq!(whole("^/a|b$", false).as_deref(), Some(".*(?:^/a|b$).*"));
         assert_eq!(whole("(?=a)b", false), None);
+        assert_eq!(path("/a b/ü%"), "/a%20b/%C3%BC%25");
+        assert_eq!(location("^/a b/[ x]ü$", false).as_deref(), Some("/a(?:%20)b/[ x](?:%C3%BC)"));
+        assert_eq!(template("a;\n  b\n").as_deref(), Some("a; b"));
+        assert_eq!((template("\u{e9}"), template("{{ a }}")), (None, None));
         assert_eq!(name("~ \\.php$"), "php");
         assert_eq!(listen("443").as_deref(), Some("0.0.0.0:443"));
         assert_eq!(listen("[::]:80").as_deref(), Some("[::]:80"));
