@@ -267,6 +267,31 @@ fn a_slow_upstream_is_given_up_on_and_a_reload_changes_what_runs_without_losing_
 }
 
 #[test]
+fn what_is_on_its_way_when_its_subscription_changes_is_not_delivered_a_second_time() {
+    // Longer than the broker waits for a sign of life.
+    let upstream = Upstream::scripted(|_| {
+        pause(34_000);
+        Some(OK.to_vec())
+    });
+    let nats = Nats::start();
+    nats.stream("ORDERS", &["orders.>"]);
+    let port = free_port();
+    let text = |more: &str| {
+        let text = config(&nats, &upstream, port, &format!(", timeout: 60s{more}"));
+        text.replace("name: billing, ", "name: billing, timeouts: {request: 60s}, ")
+    };
+    let gateway = Gateway::from_text(&text(""), ([127, 0, 0, 1], port).into(), |_| {});
+    is_read(&gateway);
+    nats.client().publish("orders.1", "slow");
+    eventually("it is on its way", || upstream.seen().len() == 1);
+    gateway.reload(&text(", path: /new"));
+    is_read(&gateway);
+    pause(35_000);
+    eventually("the broker has heard of it", || left(&nats) == 0);
+    assert_eq!(upstream.seen().len(), 1, "{:?}", upstream.seen());
+}
+
+#[test]
 fn an_end_waits_for_what_is_on_its_way_and_the_next_process_goes_on() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = seen.clone();
