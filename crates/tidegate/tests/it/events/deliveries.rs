@@ -455,7 +455,7 @@ fn who_asks_for_time_is_given_it_and_no_more_than_the_longest_pause() {
 }
 
 #[test]
-fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is() {
+fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is_and_is_delivered_no_more() {
     let upstream = Upstream::scripted(|_| Some(BROKEN.to_vec()));
     // Nothing keeps this subject.
     let settings = ", subject: \"orders.>\", maxDeliveries: 1, deadLetter: nowhere";
@@ -464,4 +464,18 @@ fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is() {
     eventually("it is told", || gateway.stderr().contains("cannot put the message ORDERS-1 to `nowhere`"));
     pause(500);
     assert_eq!((left(&nats), count(&gateway, "dead"), count(&gateway, "dropped")), (1, 0.0, 0.0));
+    // It is tried again after 30 seconds.
+    nats.stream("SOMEWHERE", &["nowhere"]);
+    pause(20_000);
+    eventually("there is a place for it", || count(&gateway, "dead") == 1.0);
+    let dead = nats.message("SOMEWHERE", 1);
+    for (name, value) in [
+        ("Tidegate-Deliveries", "1"),
+        ("Tidegate-Reason", "it was answered with 500"),
+        ("Tidegate-Sequence", "1"),
+    ] {
+        assert_eq!(dead.header(name), Some(value), "{dead:?}");
+    }
+    assert_eq!(upstream.seen().len(), 1, "it had its try");
+    eventually("the broker has heard of it", || left(&nats) == 0);
 }
