@@ -463,7 +463,11 @@ impl Group {
                         Err(error) => return Err(error),
                     }
                     if is_stopping && self.partitions.values().all(|one| locked(&one.progress).held == 0) {
-                        self.confirm(generation).await?;
+                        match self.confirm(generation).await {
+                            // The others divide the partitions anew just now: it is said a little later.
+                            Err(Error::Said(Code::REBALANCE_IN_PROGRESS)) => continue,
+                            told => told?,
+                        }
                         let wish = api::leave_group(&self.wish.group, &self.member);
                         let _ = generation.coordinator.call(api::LEAVE_GROUP, wish, WAIT).await;
                         self.member.clear();

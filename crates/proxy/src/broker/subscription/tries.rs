@@ -30,6 +30,9 @@ struct Known {
 pub(in crate::broker) struct Tries(Mutex<HashMap<Which, Known>>);
 
 impl Tries {
+    /// The number of a message that nobody knows again when it comes back: nothing is kept of it.
+    pub(in crate::broker) const NOBODY: u64 = u64::MAX;
+
     fn all(&self) -> MutexGuard<'_, HashMap<Which, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +68,7 @@ impl Tries {
     fn note(&self, place: &str, sequence: u64, what: impl FnOnce(&mut Known)) {
         let mut all = self.all();
         let which = (place.into(), sequence);
-        if all.len() < KNOWN_MAX || all.contains_key(&which) {
+        if sequence != Self::NOBODY && (all.len() < KNOWN_MAX || all.contains_key(&which)) {
             what(all.entry(which).or_default());
         }
     }
@@ -121,6 +124,16 @@ mod tests {
         assert_eq!((tries.next("a", 1, 5), tries.given_up("a", 1).is_some()), (3, true));
         tries.done("a", 1);
         assert_eq!((tries.next("a", 1, 1), tries.given_up("a", 1)), (1, None));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_nobody_knows_again() {
+        let tries = Tries::default();
+        let nobody = Tries::NOBODY;
+        tries.given_back("a", nobody, 1, 4);
+        tries.give_up("a", nobody, (1, 4), "broken");
+        assert_eq!((tries.next("a", nobody, 1), tries.given_up("a", nobody)), (1, None));
+        assert!(tries.all().is_empty());
     }
 
     #[test]
