@@ -1,7 +1,7 @@
 //! Messages flow to clients: whose they are, from where, how fast, and until when.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::TcpStream,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -363,6 +363,25 @@ fn deaf(gateway: &Gateway) -> TcpStream {
 
 fn connections(gateway: &Gateway) -> Option<f64> {
     gateway.metric("tidegate_connections{listener=\"public\"}")
+}
+
+#[test]
+fn a_websocket_client_that_does_not_mask_what_it_says_is_told_and_ended() {
+    let (_nats, gateway) = started(&format!("{OWN}, heartbeat: 10s"));
+    let mut client = deaf(&gateway);
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    eventually("it listens", || clients(&gateway) == Some(1.0));
+    // A pong with nothing in it.
+    client.write_all(&[0x8a, 0]).expect("sent");
+    let strange = [0x88, 2, 0x03, 0xea];
+    let (mut told, mut buffer) = (Vec::new(), [0; 1024]);
+    while !told.ends_with(&strange)
+        && let Ok(read @ 1..) = client.read(&mut buffer)
+    {
+        told.extend_from_slice(&buffer[..read]);
+    }
+    assert!(told.ends_with(&strange), "{}", String::from_utf8_lossy(&told));
+    eventually("nobody is left", || clients(&gateway) == Some(0.0));
 }
 
 #[test]
