@@ -211,6 +211,23 @@ fn a_slow_client_is_waited_for_or_misses_some_or_is_cut_off() {
 }
 
 #[test]
+fn what_waits_for_a_client_has_a_bound_of_bytes_too() {
+    let (nats, gateway) =
+        started(&format!("{OWN}, from: all, queue: 128, maxMessageSize: 1MiB, whenSlow: drop"));
+    let client = listen(&gateway, "/news/sport", "ann", "");
+    // Fewer than may wait, and more than that and what the kernel holds.
+    let text = "x".repeat(300 * 1024);
+    let mut source = nats.client();
+    for _ in 0..100 {
+        source.publish("news.ann.sport.x", &text);
+    }
+    eventually("all are kept", || nats.count("NEWS") == 100);
+    let left_out = "tidegate_subscribe_messages_total{broker=\"events\",result=\"left-out\"}";
+    eventually("some are left out", || gateway.metric(left_out).is_some_and(|count| count > 0.0));
+    drop(client);
+}
+
+#[test]
 fn a_broker_that_comes_back_is_no_gap() {
     let (mut nats, gateway) = started(OWN);
     let mut client = listen(&gateway, "/news/sport", "ann", "");
