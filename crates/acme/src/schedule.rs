@@ -7,6 +7,9 @@ const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(3600);
 /// No pause that an authority asks for is longer.
 const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// A pause is no longer than one part of so many of what the certificate in use has left.
+const LEFT_SHARE: u32 = 8;
+
 /// A share of a hash: the same for the same text, spread evenly over 0 to 1.
 pub(crate) fn unit(text: &str) -> f64 {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
@@ -28,6 +31,14 @@ pub(crate) fn by_age(valid: (SystemTime, SystemTime), left: f64, unit: f64) -> S
 pub(crate) fn as_suggested(window: (SystemTime, SystemTime), unit: f64) -> SystemTime {
     let length = window.1.duration_since(window.0).unwrap_or_default();
     window.0 + length.mul_f64(unit)
+}
+
+/// The first pause after a failed order and the longest, while a certificate is in use that has so much of its life left: a share of
+/// that at most, so that an authority that is back is asked again before it ends.
+pub(crate) fn pressed(backoff: (Duration, Duration), left: Option<Duration>) -> (Duration, Duration) {
+    let (first, longest) = backoff;
+    let pressing = left.map_or(longest, |left| (left / LEFT_SHARE).max(first));
+    (first, longest.min(pressing))
 }
 
 /// What is known of orders that failed.
@@ -116,6 +127,30 @@ mod tests {
         }
         assert_eq!(failures.count, 5);
         assert!(failures.add(at(0), Cause::Other, "no".into(), backoff, 1.0) >= at(240));
+    }
+
+    #[test]
+    fn the_nearer_the_end_the_shorter_the_pauses_and_none_is_shorter_than_the_first() {
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let backoff = (minute, 12 * hour);
+        for (left, want) in [
+            (None, 12 * hour),
+            (Some(720 * hour), 12 * hour),
+            (Some(8 * hour), hour),
+            (Some(hour), hour / 8),
+            (Some(minute), minute),
+            (Some(Duration::ZERO), minute),
+        ] {
+            assert_eq!(pressed(backoff, left), (minute, want), "{left:?}");
+        }
+        assert_eq!(pressed((hour, minute), Some(hour)), (hour, minute), "what is written holds");
+        // A certificate of a day, whose authority was away for half of what was left, has another before it ends.
+        let (mut failures, mut now, end) = (Failures::default(), at(0), at(8 * 3600));
+        while now < at(4 * 3600) {
+            let left = end.duration_since(now).ok();
+            now = failures.add(now, Cause::Other, "away".into(), pressed(backoff, left), 0.0);
+        }
+        assert!(now < end - 2 * hour, "{now:?}");
     }
 
     #[test]

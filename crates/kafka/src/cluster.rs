@@ -26,6 +26,8 @@ const PING: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(60);
 /// How long it is believed that there is no such topic.
 const ABSENT: Duration = Duration::from_secs(1);
+/// How long a broker that could not be connected to is left alone: whoever waits for it meanwhile is told the same.
+const REFUSED: Duration = Duration::from_millis(500);
 /// Topics that are remembered.
 const TOPICS_MAX: usize = 1000;
 
@@ -68,7 +70,15 @@ pub enum Mechanism {
 struct Node {
     host: String,
     port: u16,
-    connection: Waits<Option<Arc<Connection>>>,
+    connection: Waits<Place>,
+}
+
+/// The connection to a broker that all share.
+#[derive(Default)]
+struct Place {
+    connection: Option<Arc<Connection>>,
+    /// Why there was none, and when that was found.
+    failed: Option<(Error, Instant)>,
 }
 
 /// Who leads the partitions of a topic, by their numbers; -1 where there is nobody.
@@ -164,13 +174,25 @@ impl Cluster {
         let node = locked(&self.nodes).get(&id).cloned();
         let node = node.ok_or_else(|| Error::Away(format!("there is no broker {id}")))?;
         let mut place = node.connection.lock().await;
-        if let Some(connection) = place.as_ref().filter(|connection| connection.is_alive()) {
+        if let Some(connection) = place.connection.as_ref().filter(|connection| connection.is_alive()) {
             return Ok(connection.clone());
         }
-        let opened = Arc::new(self.opened(&node.host, node.port).await?);
-        locked(&self.alive).push(Arc::downgrade(&opened));
-        *place = Some(opened.clone());
-        Ok(opened)
+        // Those who wait here do not try one after the other what takes each of them as long.
+        if let Some((error, _)) = place.failed.as_ref().filter(|(_, since)| since.elapsed() < REFUSED) {
+            return Err(error.clone());
+        }
+        match self.opened(&node.host, node.port).await {
+            Ok(opened) => {
+                let opened = Arc::new(opened);
+                locked(&self.alive).push(Arc::downgrade(&opened));
+                *place = Place { connection: Some(opened.clone()), failed: None };
+                Ok(opened)
+            }
+            Err(error) => {
+                *place = Place { connection: None, failed: Some((error.clone(), Instant::now())) };
+                Err(error)
+            }
+        }
     }
 
     /// A connection to a broker for one user alone, who may have it wait.

@@ -46,6 +46,8 @@ const AHEAD_MAX: i64 = 10_000;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long it is looked away from one where a batch stands that cannot be read.
 const STUCK: Duration = Duration::from_secs(5);
+/// How long it is looked away from one that nobody leads, or whose leader cannot be reached.
+const APART: Duration = Duration::from_secs(2);
 /// Tries to get into a group before somebody is told.
 const JOINS_MAX: usize = 10;
 
@@ -122,6 +124,8 @@ impl Drop for Claim {
 struct Partition {
     number: i32,
     is_lost: AtomicBool,
+    /// Whoever leads it cannot be asked, and that was told.
+    is_apart: AtomicBool,
     progress: Mutex<Progress>,
 }
 
@@ -158,6 +162,7 @@ impl Partition {
         Arc::new(Self {
             number: place.partition,
             is_lost: AtomicBool::new(false),
+            is_apart: AtomicBool::new(false),
             progress: Mutex::new(progress),
         })
     }
@@ -206,6 +211,26 @@ impl Partition {
     fn next(&self) -> i64 {
         locked(&self.progress).next
     }
+
+    /// Whoever leads it cannot be asked; that is told once.
+    fn part(&self, topic: &str, why: &Error) {
+        if !self.is_apart.swap(true, Ordering::Relaxed) {
+            let partition = self.number;
+            tracing::warn!(
+                topic,
+                partition,
+                "partition {partition} of `{topic}` cannot be read, and it is tried again: {why}"
+            );
+        }
+    }
+
+    /// Whoever leads it answers.
+    fn join(&self, topic: &str) {
+        if self.is_apart.swap(false, Ordering::Relaxed) {
+            let partition = self.number;
+            tracing::info!(topic, partition, "partition {partition} of `{topic}` is read again");
+        }
+    }
 }
 
 /// A member, from its first joining to its leaving. What it holds outlasts connections.
@@ -229,6 +254,13 @@ enum Over {
     Unknown,
     /// It is stopped, and everything is done with.
     Stopped,
+}
+
+/// How one who reads has ended.
+struct Ended {
+    error: Error,
+    /// What was read.
+    own: Vec<Arc<Partition>>,
 }
 
 /// What a member knows of one generation.
@@ -392,7 +424,8 @@ impl Group {
         out: &mpsc::Sender<Taken>,
         stopped: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<Over, Error> {
-        let mut fetching = self.fetching(cluster, out).await?;
+        let mut readers = JoinSet::new();
+        self.spread(cluster, out, self.partitions.values().cloned().collect(), &mut readers).await?;
         let mut beats = interval(HEARTBEAT);
         let mut confirms = interval(CONFIRM);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -402,7 +435,7 @@ impl Group {
             tokio::select! {
                 () = &mut *stopped, if !is_stopping => {
                     is_stopping = true;
-                    fetching.abort_all();
+                    readers.abort_all();
                 }
                 _ = beats.tick() => {
                     let wish = api::heartbeat(&self.wish.group, generation.number, &self.member);
@@ -411,7 +444,7 @@ impl Group {
                         Code::NONE => {}
                         Code::REBALANCE_IN_PROGRESS if is_stopping => {}
                         Code::REBALANCE_IN_PROGRESS => {
-                            fetching.shutdown().await;
+                            readers.shutdown().await;
                             let _ = self.confirm(generation).await;
                             return Ok(Over::Divided);
                         }
@@ -430,41 +463,59 @@ impl Group {
                         Err(error) => return Err(error),
                     }
                     if is_stopping && self.partitions.values().all(|one| locked(&one.progress).held == 0) {
-                        self.confirm(generation).await?;
+                        match self.confirm(generation).await {
+                            // The others divide the partitions anew just now: it is said a little later.
+                            Err(Error::Said(Code::REBALANCE_IN_PROGRESS)) => continue,
+                            told => told?,
+                        }
                         let wish = api::leave_group(&self.wish.group, &self.member);
                         let _ = generation.coordinator.call(api::LEAVE_GROUP, wish, WAIT).await;
                         self.member.clear();
                         return Ok(Over::Stopped);
                     }
                 }
-                Some(ended) = fetching.join_next(), if !is_stopping => match ended {
-                    Ok(Error::Said(code)) if code.may_pass() => {
-                        cluster.forget(&self.wish.topic);
-                        tokio::time::sleep(LOOK).await;
-                        fetching.shutdown().await;
-                        fetching = self.fetching(cluster, out).await?;
+                Some(ended) = readers.join_next(), if !is_stopping => {
+                    let Ok(Ended { error, own }) = ended else { return Err(Error::Broken) };
+                    let goes_on = match &error {
+                        // One broker that is away is not the cluster, and the others lead theirs as before.
+                        Error::Said(Code::LEADER_NOT_AVAILABLE) | Error::Away(_) | Error::Broken | Error::Late => {
+                            !readers.is_empty()
+                        }
+                        Error::Said(code) => code.may_pass(),
+                        Error::Malformed(_) => false,
+                    };
+                    if !goes_on {
+                        return Err(error);
                     }
-                    Ok(error) => return Err(error),
-                    Err(_) => return Err(Error::Broken),
-                },
+                    cluster.forget(&self.wish.topic);
+                    self.spread(cluster, out, own, &mut readers).await?;
+                }
             }
         }
     }
 
-    /// One who reads for each broker that leads some.
-    async fn fetching(
+    /// Has partitions read, those of one leader together.
+    async fn spread(
         &self,
         cluster: &Arc<Cluster>,
         out: &mpsc::Sender<Taken>,
-    ) -> Result<JoinSet<Error>, Error> {
-        let mut all = JoinSet::new();
-        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
-        for (leader, some) in read::by_leader(cluster, &self.wish.topic, &numbers).await? {
-            let connection = cluster.own_connection(leader).await?;
-            let own = some.iter().filter_map(|number| self.partitions.get(number)).cloned().collect();
-            all.spawn(fetch(cluster.clone(), connection, self.wish.clone(), own, out.clone()));
+        own: Vec<Arc<Partition>>,
+        readers: &mut JoinSet<Ended>,
+    ) -> Result<(), Error> {
+        if own.is_empty() {
+            return Ok(());
         }
-        Ok(all)
+        let known = cluster.topic(&self.wish.topic).await?;
+        let mut led: HashMap<Option<i32>, Vec<Arc<Partition>>> = HashMap::new();
+        for one in own {
+            let place = usize::try_from(one.number).ok();
+            let leader = place.and_then(|place| known.leaders.get(place)).copied();
+            led.entry(leader.filter(|leader| *leader >= 0)).or_default().push(one);
+        }
+        for (leader, own) in led {
+            readers.spawn(read_of(cluster.clone(), leader, self.wish.clone(), own, out.clone()));
+        }
+        Ok(())
     }
 
     /// Tells the group what is done with, where that has changed.
@@ -492,13 +543,36 @@ impl Group {
     }
 }
 
-/// Reads the partitions that one broker leads, until something is wrong.
-async fn fetch(
+/// Reads the partitions that one broker leads, until something is wrong. Where nobody leads them, or the leader cannot be reached,
+/// that is told after a while.
+async fn read_of(
     cluster: Arc<Cluster>,
-    connection: Connection,
+    leader: Option<i32>,
     wish: Wish,
     own: Vec<Arc<Partition>>,
     out: mpsc::Sender<Taken>,
+) -> Ended {
+    let connected = match leader {
+        Some(leader) => cluster.own_connection(leader).await,
+        None => Err(Error::Said(Code::LEADER_NOT_AVAILABLE)),
+    };
+    let (error, pause) = match connected {
+        Ok(connection) => (fetch(&cluster, &connection, &wish, &own, &out).await, LOOK),
+        Err(error) => {
+            own.iter().for_each(|one| one.part(&wish.topic, &error));
+            (error, APART)
+        }
+    };
+    tokio::time::sleep(pause).await;
+    Ended { error, own }
+}
+
+async fn fetch(
+    cluster: &Arc<Cluster>,
+    connection: &Connection,
+    wish: &Wish,
+    own: &[Arc<Partition>],
+    out: &mpsc::Sender<Taken>,
 ) -> Error {
     let each = i32::try_from(wish.bytes).unwrap_or(i32::MAX);
     let bounds = Bounds { each, all: each.saturating_mul(4), large: LARGE_MAX.max(wish.bytes) };
@@ -518,17 +592,18 @@ async fn fetch(
         // Each is the first in turn: what all unfold to has a bound, and the last may find no room.
         turn = (turn + 1) % from.len();
         from.rotate_left(turn);
-        let all = match read::ask(&connection, &wish.topic, &from, FETCH_WAIT, bounds, &doubts).await {
+        let all = match read::ask(connection, &wish.topic, &from, FETCH_WAIT, bounds, &doubts).await {
             Ok(all) => read::open(all, &from, bounds, &mut doubts),
             Err(error) => return error,
         };
+        own.iter().for_each(|one| one.join(&wish.topic));
         let is_empty = all.iter().all(|got| got.records.is_empty());
         for got in all {
             let Some(one) = own.iter().find(|one| one.number == got.partition) else { continue };
             match got.code {
                 Code::NONE => {}
                 Code::OFFSET_OUT_OF_RANGE => {
-                    let first = read::edges(&cluster, &wish.topic, &[one.number], Edge::First).await;
+                    let first = read::edges(cluster, &wish.topic, &[one.number], Edge::First).await;
                     let next = match first.map(|places| places.first().map(|place| place.next)) {
                         Ok(next) => next.unwrap_or_default(),
                         Err(error) => return error,

@@ -1,6 +1,10 @@
 //! Reads a topic without a group: from places that the reader itself keeps.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     api,
@@ -218,6 +222,8 @@ pub struct Reading {
     may_wait: bool,
     /// Connections to the leaders, with the partitions that they lead.
     leaders: Vec<(Arc<Connection>, Vec<i32>)>,
+    /// Since when some partitions have none that can be asked.
+    apart: Option<Instant>,
     /// Which partition is read first: what all unfold to has a bound.
     turn: usize,
     /// What was passed over, since nobody could read it.
@@ -234,6 +240,8 @@ pub struct Came {
     bounds: Bounds,
 }
 
+/// How long it is looked away from partitions whose leader cannot be asked.
+const APART: Duration = Duration::from_secs(2);
 /// How long is waited for records where several brokers are waited for together.
 const WAIT_OF_MANY: Duration = Duration::from_millis(100);
 
@@ -269,6 +277,7 @@ impl Reading {
             bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             may_wait: false,
             leaders: Vec::new(),
+            apart: None,
             turn: 0,
             passed: Vec::new(),
             doubts: Doubts::default(),
@@ -324,15 +333,11 @@ impl Reading {
             self.set(partition, first.first().map_or(0, |one| one.next));
             self.lost.pop();
         }
+        if self.apart.is_some_and(|since| since.elapsed() >= APART) {
+            self.moved();
+        }
         if self.leaders.is_empty() {
-            let all: Vec<i32> = self.positions.iter().map(|one| one.partition).collect();
-            for (leader, some) in by_leader(&self.cluster, &self.topic, &all).await? {
-                let connection = match self.may_wait {
-                    true => Arc::new(self.cluster.own_connection(leader).await?),
-                    false => self.cluster.connection(leader).await?,
-                };
-                self.leaders.push((connection, some));
-            }
+            self.lead().await?;
         }
         let wait = match (self.may_wait, self.leaders.len()) {
             (false, _) => Duration::ZERO,
@@ -357,16 +362,59 @@ impl Reading {
         });
         let told = futures_util::future::join_all(asked).await;
         let mut answers = Vec::with_capacity(told.len());
-        for one in told {
+        let mut failed = Vec::new();
+        for (number, one) in told.into_iter().enumerate() {
             match one {
                 Ok(answer) => answers.push(answer),
-                Err(error) => {
-                    self.moved();
-                    return Err(error);
-                }
+                Err(error) => failed.push((number, error)),
             }
         }
+        if answers.is_empty()
+            && let Some((_, error)) = failed.pop()
+        {
+            self.moved();
+            return Err(error);
+        }
+        // One broker that is away is not the cluster: the partitions of the others go on.
+        for (number, _) in failed.into_iter().rev() {
+            self.leaders.remove(number);
+            self.apart = Some(Instant::now());
+        }
         Ok(Came { answers, bounds })
+    }
+
+    /// Finds who leads the partitions, and connects to them. Those that cannot be asked are looked for again later, unless it is
+    /// all of them.
+    async fn lead(&mut self) -> Result<(), Error> {
+        let known = self.cluster.topic(&self.topic).await?;
+        let mut led: HashMap<i32, Vec<i32>> = HashMap::new();
+        let mut failed = None;
+        for one in &self.positions {
+            let place = usize::try_from(one.partition).ok();
+            let leader = place.and_then(|place| known.leaders.get(place)).copied();
+            match leader.filter(|leader| *leader >= 0) {
+                Some(leader) => led.entry(leader).or_default().push(one.partition),
+                None => failed = Some(Error::Said(Code::LEADER_NOT_AVAILABLE)),
+            }
+        }
+        for (leader, some) in led {
+            let connected = match self.may_wait {
+                true => self.cluster.own_connection(leader).await.map(Arc::new),
+                false => self.cluster.connection(leader).await,
+            };
+            match connected {
+                Ok(connection) => self.leaders.push((connection, some)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.apart = failed.is_some().then(Instant::now);
+        match failed {
+            Some(error) if self.leaders.is_empty() => {
+                self.moved();
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The second half of [`Self::next`]: unfolds. It waits for nothing.
@@ -415,6 +463,7 @@ impl Reading {
 
     /// Others may lead now.
     fn moved(&mut self) {
+        self.apart = None;
         self.leaders.clear();
         self.cluster.forget(&self.topic);
     }

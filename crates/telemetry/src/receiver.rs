@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header, response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use model::{Secret, Snapshot, resource::tls::UpstreamTls};
@@ -25,6 +25,10 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Letters of an answer that are told.
 const SAID_MAX: usize = 200;
+
+/// An answer that broke off has this among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BrokenOff;
 
 /// TLS towards a receiver.
 #[derive(Clone)]
@@ -173,13 +177,19 @@ impl Client {
         headers.insert(header::HOST, endpoint.host_header.clone());
         headers.insert(header::USER_AGENT, user_agent());
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         match read(body).await {
             Ok(body) => {
                 self.sender = Some(sender);
                 Ok((parts, body))
             }
-            Err(_) => Ok((parts, Bytes::new())),
+            Err(error) => {
+                // One that is longer than anybody reads may be whole.
+                if !error.is::<LengthLimitError>() {
+                    parts.extensions.insert(BrokenOff);
+                }
+                Ok((parts, Bytes::new()))
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! not the client is told that there is one, by the end.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use model::resource::subscribe::WhenSlow;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::AbortHandle,
 };
 
@@ -24,6 +25,11 @@ use super::{AWAY, Broker, link::Source};
 /// The pauses before it is tried again.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of the messages that wait for one client; one alone may be more.
+const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// How large messages are taken to be before any has come.
+const SIZE_FIRST: usize = 64 * 1024;
 
 /// What a client wants.
 pub(crate) struct Wish {
@@ -59,9 +65,23 @@ pub(crate) struct Item {
     pub(crate) payload: Bytes,
 }
 
+/// A message that waits for its client, with its share of the bytes that may.
+pub(crate) struct Waiting {
+    item: Item,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Deref for Waiting {
+    type Target = Item;
+
+    fn deref(&self) -> &Item {
+        &self.item
+    }
+}
+
 /// A client's queue. Nobody fills it any more when it is dropped.
 pub(crate) struct Feed {
-    pub(crate) items: mpsc::Receiver<Item>,
+    pub(crate) items: mpsc::Receiver<Waiting>,
     was_slow: Arc<AtomicBool>,
     filling: AbortHandle,
     broker: Arc<Broker>,
@@ -95,7 +115,7 @@ pub(crate) async fn begin(broker: &Arc<Broker>, background: &Handle, wish: Wish)
 async fn fill(
     broker: Arc<Broker>,
     wish: Wish,
-    sender: mpsc::Sender<Item>,
+    sender: mpsc::Sender<Waiting>,
     was_slow: Arc<AtomicBool>,
     tell: oneshot::Sender<Result<(), String>>,
 ) {
@@ -111,8 +131,9 @@ async fn fill(
         }
     };
     let mut pause = PAUSE_FIRST;
+    let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
     loop {
-        match flow(&broker, &mut *source, &wish, &sender).await {
+        match flow(&broker, &mut *source, &wish, &sender, &room).await {
             Flowed::Gone => return,
             Flowed::Slow => {
                 was_slow.store(true, Ordering::Relaxed);
@@ -153,9 +174,18 @@ enum Flowed {
     Broken { has_fed: bool },
 }
 
-async fn flow(broker: &Broker, source: &mut dyn Source, wish: &Wish, sender: &mpsc::Sender<Item>) -> Flowed {
+async fn flow(
+    broker: &Broker,
+    source: &mut dyn Source,
+    wish: &Wish,
+    sender: &mpsc::Sender<Waiting>,
+    room: &Arc<Semaphore>,
+) -> Flowed {
     let mut has_fed = false;
+    let mut size = SIZE_FIRST;
     loop {
+        // What was asked for comes at once: so many as there is room for, if they are as large as those before.
+        let fit = (WAITING_BYTES_MAX / size.max(1)).max(1);
         let wanted = match wish.when_slow {
             // No more is asked for than there is room.
             WhenSlow::Wait => match sender.reserve_many(1).await {
@@ -165,12 +195,13 @@ async fn flow(broker: &Broker, source: &mut dyn Source, wish: &Wish, sender: &mp
             WhenSlow::Drop | WhenSlow::Close => wish.queue,
         };
         let next = tokio::select! {
-            next = source.next(wanted) => next,
+            next = source.next(wanted.min(fit)) => next,
             () = sender.closed() => return Flowed::Gone,
         };
         broker.numbers.left_out.fetch_add(source.left_out(), Ordering::Relaxed);
         let Some(item) = next else { return Flowed::Broken { has_fed } };
         has_fed = true;
+        size = item.payload.len().max(size - size / 16);
         if wish.key.as_ref().is_some_and(|key| item.key.as_deref() != Some(key.as_bytes())) {
             continue;
         }
@@ -178,17 +209,29 @@ async fn flow(broker: &Broker, source: &mut dyn Source, wish: &Wish, sender: &mp
             broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
             continue;
         }
+        let bytes = u32::try_from(item.payload.len().clamp(1, WAITING_BYTES_MAX)).unwrap_or(u32::MAX);
         let sent = match wish.when_slow {
-            WhenSlow::Wait => sender.send(item).await.map_err(|_| Flowed::Gone),
-            WhenSlow::Drop | WhenSlow::Close => match sender.try_send(item) {
-                Ok(()) => Ok(()),
-                Err(mpsc::error::TrySendError::Closed(_)) => Err(Flowed::Gone),
-                Err(_) if wish.when_slow == WhenSlow::Close => Err(Flowed::Slow),
-                Err(_) => {
-                    broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
-                    continue;
+            WhenSlow::Wait => {
+                let taken = tokio::select! {
+                    taken = room.clone().acquire_many_owned(bytes) => taken,
+                    () = sender.closed() => return Flowed::Gone,
+                };
+                let Ok(taken) = taken else { return Flowed::Gone };
+                sender.send(Waiting { item, _room: taken }).await.map_err(|_| Flowed::Gone)
+            }
+            WhenSlow::Drop | WhenSlow::Close => {
+                let taken = room.clone().try_acquire_many_owned(bytes).ok();
+                match taken.map(|taken| sender.try_send(Waiting { item, _room: taken })) {
+                    Some(Ok(())) => Ok(()),
+                    Some(Err(mpsc::error::TrySendError::Closed(_))) => Err(Flowed::Gone),
+                    // There is no room for one more, or none for its bytes.
+                    Some(Err(_)) | None if wish.when_slow == WhenSlow::Close => Err(Flowed::Slow),
+                    Some(Err(_)) | None => {
+                        broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
                 }
-            },
+            }
         };
         match sent {
             Ok(()) => broker.numbers.fed.fetch_add(1, Ordering::Relaxed),

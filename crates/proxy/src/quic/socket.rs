@@ -9,10 +9,11 @@ use std::{
     os::fd::OwnedFd,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +23,10 @@ use quinn::{
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
 use rustix::net::SendFlags;
-use tokio::io::Interest;
+use tokio::{
+    io::Interest,
+    time::{Instant, Sleep, sleep},
+};
 
 use super::{
     lane::{Datagram, Lane},
@@ -31,6 +35,10 @@ use super::{
 
 /// Rounds of datagrams for others before other tasks get their turn.
 const ROUNDS_MAX: usize = 32;
+
+/// The pause after an error that may last, and how often it is told of.
+const PAUSE: Duration = Duration::from_millis(50);
+const COMPLAINTS: Duration = Duration::from_secs(60);
 
 /// A UDP socket with what the kernel can do on it.
 struct Udp {
@@ -60,6 +68,15 @@ pub(super) struct Socket {
     spread: Option<foldhash::fast::RandomState>,
     /// Whose turn it is: what others hand on, or one of the own sockets.
     turn: AtomicUsize,
+    trouble: Mutex<Trouble>,
+}
+
+/// What went wrong with receiving.
+#[derive(Default)]
+struct Trouble {
+    /// Until when nothing is received.
+    rest: Option<Pin<Box<Sleep>>>,
+    told: Option<Instant>,
 }
 
 impl Udp {
@@ -101,7 +118,30 @@ impl Socket {
             earlier: share.earlier,
             spread,
             turn: AtomicUsize::new(0),
+            trouble: Mutex::default(),
         })
+    }
+
+    /// Receiving has failed. An error that is passed on would end the endpoint with all its connections.
+    fn fail(&self, error: &io::Error) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.rest = Some(Box::pin(sleep(PAUSE)));
+        let now = Instant::now();
+        if trouble.told.is_none_or(|told| now.saturating_duration_since(told) >= COMPLAINTS) {
+            trouble.told = Some(now);
+            tracing::error!("cannot receive datagrams of QUIC: {error}; it is tried again and again");
+        }
+    }
+
+    /// Whether nothing is received because that has failed; wakes when it is tried again.
+    fn rests(&self, cx: &mut Context<'_>) -> bool {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(rest) = &mut trouble.rest else { return false };
+        if rest.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        trouble.rest = None;
+        false
     }
 
     fn lane(&self) -> Option<&Lane> {
@@ -177,7 +217,7 @@ impl AsyncUdpSocket for Socket {
         }
         let mut rounds = 0;
         let is_dry = loop {
-            if rounds == ROUNDS_MAX || lane.is_paused(cx) {
+            if rounds == ROUNDS_MAX || lane.is_paused(cx) || self.rests(cx) {
                 break rounds < ROUNDS_MAX;
             }
             let mut has_read = false;
@@ -186,8 +226,14 @@ impl AsyncUdpSocket for Socket {
                     continue;
                 };
                 let Poll::Ready(count) = socket.poll_recv(cx, bufs, meta) else { continue };
-                let count = count?;
                 has_read = true;
+                let count = match count {
+                    Ok(count) => count,
+                    Err(error) => {
+                        self.fail(&error);
+                        continue;
+                    }
+                };
                 let mut kept = 0;
                 for (buf, meta) in bufs.iter_mut().zip(meta.iter_mut()).take(count) {
                     let length = meta.len.min(buf.len());
@@ -266,7 +312,7 @@ impl fmt::Debug for Writable {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Mutex, task::Waker};
+    use std::task::Waker;
 
     use super::*;
     use crate::quic::Share;
@@ -285,6 +331,43 @@ mod tests {
             Poll::Ready(other) => panic!("{other:?}"),
             Poll::Pending => None,
         }
+    }
+
+    #[test]
+    fn an_error_of_one_socket_ends_neither_it_nor_the_others() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (bad, good, client, gone) = (udp(), udp(), udp(), udp());
+            let address = |socket: &std::net::UdpSocket| socket.local_addr().expect("an address");
+            bad.connect(address(&gone)).expect("a place");
+            gone.send_to(&[7; 4], address(&bad)).expect("sent");
+            client.send_to(&[1; 4], address(&good)).expect("sent");
+            drop(gone);
+            // That nobody is there any more is told by the next read.
+            bad.send(&[9; 4]).expect("sent");
+            let socket = Socket::new(Share {
+                write: good.try_clone().expect("a socket"),
+                read: vec![bad, good],
+                home: Home { epoch: 1, worker: 0 },
+                lanes: [Lane::new()].into(),
+                earlier: Vec::new(),
+                is_spread: false,
+                listener: Arc::new(Mutex::default()),
+            })
+            .expect("a socket");
+            for own in &socket.read {
+                own.io.readable().await.expect("a socket");
+            }
+            let mut seen = Vec::new();
+            for _ in 0..50 {
+                seen.extend(look(&socket));
+                sleep(Duration::from_millis(10)).await;
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, [1, 7], "what came to either");
+            let told = socket.trouble.lock().unwrap_or_else(PoisonError::into_inner).told;
+            assert!(told.is_some(), "there was an error");
+        });
     }
 
     #[test]

@@ -109,8 +109,9 @@ pub(crate) async fn enter(
         }
         None if is_http => Some(io),
         None => {
-            tcp::refused(worker, listener, remote, shown.server_name.clone());
-            if shown.is_tls {
+            let is_tls = shown.is_tls;
+            tcp::refused(worker, listener, remote, shown);
+            if is_tls {
                 let _ = io.write_all(&UNRECOGNIZED_NAME).await;
                 let _ = io.shutdown().await;
             }

@@ -52,13 +52,14 @@ pub(super) fn refused(
     worker: &Worker,
     listener: &Arc<Listener>,
     remote: Option<SocketAddr>,
-    server_name: Option<Box<str>>,
+    Shown { is_tls, server_name }: Shown,
 ) {
-    let protocol = if server_name.is_some() { "tls" } else { "tcp" };
+    let protocol = if is_tls { "tls" } else { "tcp" };
     let ended = Ended::NoRoute;
     let stream = StreamRecord { protocol, server_name, ended: ended.as_str(), datagrams: None };
     let mut record = record(worker, listener, remote, stream);
     record.status = ended.status();
+    record.tls = is_tls;
     worker.note(record);
 }
 

@@ -1,7 +1,7 @@
 //! ClickHouse: its HTTP interface, `INSERT … FORMAT JSONEachRow`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, response::Parts};
 use model::resource::access_log::clickhouse::{AsyncInsert, Clickhouse as Settings};
 use sinks::{Courier, Outcome, Sending};
 
@@ -10,12 +10,17 @@ use super::{
     judge::judge,
     post::{Exchange, Post},
 };
-use crate::receiver::said;
+use crate::receiver::{BrokenOff, said};
 
 const USER: HeaderName = HeaderName::from_static("x-clickhouse-user");
 const KEY: HeaderName = HeaderName::from_static("x-clickhouse-key");
 /// Says what went wrong, by the server's own numbers.
 const CODE: &str = "x-clickhouse-exception-code";
+/// What every text of an exception has, and what its number stands behind.
+const EXCEPTION: &str = "DB::Exception";
+const NUMBER: &str = "Code: ";
+/// Of an exception whose number nobody knows.
+const UNKNOWN: u16 = 0;
 
 /// What is wrong with rows, and with no others: texts and numbers that are none, types that do not fit, what is out of
 /// bounds, null where there must be something, a constraint that is not met. Many of these come with status 500.
@@ -52,16 +57,38 @@ pub(super) fn build(settings: &Settings, cx: Building<'_>) -> Result<Built, Stri
 
 /// Judges an exchange: one row that the table does not take is at fault for itself alone, whatever the status is.
 fn judged(exchange: Exchange) -> Outcome {
-    let is_of_rows = |headers: &HeaderMap| {
-        let code = headers.get(CODE).and_then(|code| code.to_str().ok()).and_then(|code| code.parse().ok());
-        code.is_some_and(|code: u16| OF_ROWS.contains(&code))
+    let (parts, body) = match exchange {
+        Ok(answered) => answered,
+        Err(why) => return judge(Err(why)),
     };
-    match exchange {
-        Ok((parts, body)) if !parts.status.is_success() && is_of_rows(&parts.headers) => {
-            Outcome::Poison(said(parts.status, &body))
+    match exception(&parts, &body) {
+        Some(code) if OF_ROWS.contains(&code) => Outcome::Poison(said(parts.status, &body)),
+        Some(_) if parts.status.is_success() => {
+            let how =
+                if parts.extensions.get::<BrokenOff>().is_some() { ", and the answer broke off" } else { "" };
+            Outcome::Again { after: None, why: format!("{}{how}", said(parts.status, &body)) }
         }
-        other => judge(other),
+        _ => judge(Ok((parts, body))),
     }
+}
+
+/// The number of what went wrong. The head of an answer may leave before all rows are read (`send_progress_in_http_headers`): what
+/// goes wrong after that stands in its body, or the answer breaks off.
+fn exception(parts: &Parts, body: &[u8]) -> Option<u16> {
+    let header = parts.headers.get(CODE).and_then(|code| code.to_str().ok());
+    let told = header.and_then(|code| code.parse::<u16>().ok()).filter(|code| *code != UNKNOWN);
+    if told.is_some() || !parts.status.is_success() {
+        return told;
+    }
+    if parts.extensions.get::<BrokenOff>().is_some() {
+        return Some(UNKNOWN);
+    }
+    let text = String::from_utf8_lossy(body);
+    let number = |(_, rest): (&str, &str)| {
+        let end = rest.find(|one: char| !one.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..end)?.parse::<u16>().ok()
+    };
+    text.contains(EXCEPTION).then(|| text.split_once(NUMBER).and_then(number).unwrap_or(UNKNOWN))
 }
 
 /// The query with its settings. The names in it are letters, digits and `_`, as the model has checked.
@@ -127,30 +154,41 @@ mod tests {
 
     #[test]
     fn a_row_that_is_at_fault_is_told_from_a_server_that_is() {
-        let judged = |status: u16, code: Option<&str>| {
+        let judged = |status: u16, code: Option<&str>, body: &'static str, is_whole: bool| {
             let answer = http::Response::builder().status(status);
             let answer = code.into_iter().fold(answer, |answer, code| answer.header(CODE, code));
-            let (parts, ()) = answer.body(()).expect("an answer").into_parts();
-            match super::judged(Ok((parts, Bytes::from("Code: 469. DB::Exception")))) {
+            let (mut parts, ()) = answer.body(()).expect("an answer").into_parts();
+            if !is_whole {
+                parts.extensions.insert(BrokenOff);
+            }
+            match super::judged(Ok((parts, Bytes::from(body)))) {
                 Outcome::Poison(_) => "poison",
                 Outcome::Again { .. } => "again",
                 Outcome::Taken => "taken",
                 Outcome::Refused(_) | Outcome::Partly { .. } => "refused",
             }
         };
-        for (status, code, want) in [
-            (500, Some("469"), "poison"),
-            (500, Some("117"), "poison"),
+        let of_row = "Code: 469. DB::Exception";
+        for (status, code, body, is_whole, want) in [
+            (500, Some("469"), of_row, true, "poison"),
+            (500, Some("117"), of_row, true, "poison"),
             // Too many parts; memory; no code at all.
-            (500, Some("252"), "again"),
-            (500, Some("241"), "again"),
-            (500, Some("nonsense"), "again"),
-            (500, None, "again"),
-            (400, Some("27"), "poison"),
-            (404, Some("60"), "again"),
-            (200, None, "taken"),
+            (500, Some("252"), of_row, true, "again"),
+            (500, Some("241"), of_row, true, "again"),
+            (500, Some("nonsense"), of_row, true, "again"),
+            (500, None, of_row, true, "again"),
+            (400, Some("27"), of_row, true, "poison"),
+            (404, Some("60"), of_row, true, "again"),
+            (200, None, "", true, "taken"),
+            (200, Some("0"), "", true, "taken"),
+            // The status was sent before it was known.
+            (200, None, of_row, true, "poison"),
+            (200, Some("469"), "", true, "poison"),
+            (200, None, "__exception__\r\nCode: 241. DB::Exception: memory", true, "again"),
+            (200, None, "DB::Exception without a number", true, "again"),
+            (200, None, "", false, "again"),
         ] {
-            assert_eq!(judged(status, code), want, "{status} {code:?}");
+            assert_eq!(judged(status, code, body, is_whole), want, "{status} {code:?} {body}");
         }
     }
 

@@ -24,6 +24,8 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const EXPIRES: Duration = Duration::from_secs(1);
 /// How much longer it stands when nobody answers: what the broker does not know any more it passes over in silence.
 const SILENCE: Duration = Duration::from_secs(3);
+/// How often it is looked, at the end, whether something is on its way still.
+const LOOK: Duration = Duration::from_millis(20);
 /// Messages of one request.
 const BATCH_MAX: usize = 256;
 
@@ -33,7 +35,13 @@ pub(super) async fn read(nats: &Nats, reader: &Reader) -> Result<(), String> {
     let _held = reader.holding(ACK_WAIT / 3);
     reader.has_begun();
     loop {
-        let Some(first) = reader.room().await else { return Ok(()) };
+        let Some(first) = reader.room().await else {
+            // The broker is told of what is on its way until that has ended: it would deliver it a second time meanwhile.
+            while reader.holds() {
+                tokio::time::sleep(LOOK).await;
+            }
+            return Ok(());
+        };
         let mut first = Some(first);
         let wanted = (1 + reader.more_room()).min(BATCH_MAX);
         let batch = consumer.batch().max_messages(wanted).expires(EXPIRES).messages();

@@ -127,10 +127,9 @@ impl Connecting {
             channel: Mutex::new(channel),
             opening: tokio::sync::Mutex::default(),
             exchanges: Mutex::default(),
-            owed: Arc::default(),
+            owing: Owing { count: Arc::default(), is_up: is_up.clone(), background: Handle::current() },
             is_up,
             is_blocked,
-            background: Handle::current(),
             watching: watching.abort_handle(),
         })
     }
@@ -160,11 +159,9 @@ struct Rabbitmq {
     opening: tokio::sync::Mutex<()>,
     /// Whether exchanges are there, and since when that is known.
     exchanges: Mutex<HashMap<String, (bool, Instant)>>,
-    /// Confirmations that nobody waits for any more.
-    owed: Arc<AtomicUsize>,
+    owing: Owing,
     is_up: Arc<AtomicBool>,
     is_blocked: Arc<AtomicBool>,
-    background: Handle,
     watching: tokio::task::AbortHandle,
 }
 
@@ -255,10 +252,9 @@ impl Rabbitmq {
             let sent = channel.basic_publish(exchange, key, options, &payload, properties).await;
             sent.map_err(|_| broken())?.await.map_err(|_| broken())
         };
-        let mut sending = Box::pin(sending);
+        let mut sending = Sending::new(&self.owing, sending);
         let left = until.saturating_duration_since(Instant::now());
-        let Ok(told) = tokio::time::timeout(left, &mut sending).await else {
-            self.owe(sending);
+        let Some(told) = sending.within(left).await else {
             return Err(Unconfirmed::Unknown("no confirmation in time"));
         };
         match told? {
@@ -272,17 +268,54 @@ impl Rabbitmq {
             Confirmation::NotRequested => Err(broken()),
         }
     }
+}
 
-    /// Waits for a confirmation in place of who does not any more: the client keeps what nobody waits for.
+/// Confirmations that nobody waits for any more: the client keeps each of them until somebody has taken it.
+#[derive(Clone)]
+struct Owing {
+    count: Arc<AtomicUsize>,
+    is_up: Arc<AtomicBool>,
+    background: Handle,
+}
+
+impl Owing {
+    /// Waits for a confirmation in place of who does not any more.
     fn owe<T: Send + 'static>(&self, sending: impl Future<Output = T> + Send + 'static) {
-        let owed = self.owed.clone();
-        if owed.fetch_add(1, Ordering::Relaxed) >= OWED_MAX {
+        let count = self.count.clone();
+        if count.fetch_add(1, Ordering::Relaxed) >= OWED_MAX {
             self.is_up.store(false, Ordering::Relaxed);
         }
         self.background.spawn(async move {
             let _ = sending.await;
-            owed.fetch_sub(1, Ordering::Relaxed);
+            count.fetch_sub(1, Ordering::Relaxed);
         });
+    }
+}
+
+/// A message on its way. Whoever waits for its confirmation may go at any time, with the client of the call: then it is owed.
+struct Sending<T: Send + 'static> {
+    owing: Owing,
+    sending: Option<BoxFuture<'static, T>>,
+}
+
+impl<T: Send + 'static> Sending<T> {
+    fn new(owing: &Owing, sending: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { owing: owing.clone(), sending: Some(Box::pin(sending)) }
+    }
+
+    /// What it came to, if that is known in time.
+    async fn within(&mut self, time: Duration) -> Option<T> {
+        let told = tokio::time::timeout(time, self.sending.as_mut()?).await.ok()?;
+        self.sending = None;
+        Some(told)
+    }
+}
+
+impl<T: Send + 'static> Drop for Sending<T> {
+    fn drop(&mut self) {
+        if let Some(sending) = self.sending.take() {
+            self.owing.owe(sending);
+        }
     }
 }
 
@@ -313,5 +346,31 @@ impl Link for Rabbitmq {
             let source: Box<dyn Source> = Box::new(listening.map_err(|error| error.to_string())?);
             Ok(source)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_confirmation_is_waited_for_also_when_whoever_did_has_gone() {
+        let is_up = Arc::new(AtomicBool::new(true));
+        let owing = Owing { count: Arc::default(), is_up, background: Handle::current() };
+        let owed = || owing.count.load(Ordering::Relaxed);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut sending = Sending::new(&owing, told);
+        assert!(sending.within(Duration::from_millis(1)).await.is_none());
+        assert_eq!(owed(), 0);
+        drop(sending);
+        assert_eq!(owed(), 1);
+        tell.send(7).expect("somebody waits for it");
+        while owed() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut sending = Sending::new(&owing, std::future::ready(7));
+        assert_eq!(sending.within(Duration::from_secs(5)).await, Some(7));
+        drop(sending);
+        assert_eq!(owed(), 0, "nothing is owed that was told");
     }
 }

@@ -27,7 +27,7 @@ use lapin::{
 use super::{properties, short};
 use crate::broker::{
     link::{Message, Receipt, Settled},
-    subscription::Reader,
+    subscription::{Reader, Tries},
 };
 
 /// How long one is held at most: RabbitMQ itself ends a channel on which one was held for half an hour.
@@ -120,13 +120,11 @@ fn made(reader: &Reader, delivery: Delivery) -> Message {
     let mut hasher = state.build_hasher();
     let said = delivery.data.get(..SAID_MAX).unwrap_or(&delivery.data);
     (&read.id, &subject, said, delivery.data.len()).hash(&mut hasher);
-    if read.id.is_none() {
-        number.hash(&mut hasher);
-    }
+    let counted = if read.id.is_some() { hasher.finish() } else { Tries::NOBODY };
     let id = read.id.clone().unwrap_or_else(|| format!("{:016x}{number:016x}", state.hash_one(number)));
     Message {
         place: (-1, number),
-        counted: hasher.finish(),
+        counted,
         id: format!("{}-{id}", settings.stream),
         subject,
         partition: None,

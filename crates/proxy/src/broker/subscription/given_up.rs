@@ -26,7 +26,7 @@ impl Why {
         matches!(self, Self::Unfit(_))
     }
 
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         match self {
             Self::Failed(why) | Self::Unfit(why) => why,
         }

@@ -31,8 +31,8 @@ use tokio::{
 
 pub(crate) use self::report::Report;
 pub use self::report::SubscriptionStatus;
+use self::{given_up::Why, send::Outcome, sign::Keys};
 pub(super) use self::{reader::Reader, tries::Tries};
-use self::{send::Outcome, sign::Keys};
 use super::{
     Broker,
     link::{Message, Receipt, Settled},
@@ -46,6 +46,8 @@ pub(crate) type Subscriptions = HashMap<Arc<str>, Arc<Subscription>>;
 pub(super) const GIVEN_BACK: Duration = Duration::from_secs(2);
 /// Messages that wait here, for others of their key or for their next try, for each delivery at a time.
 const WAITING: usize = 4;
+/// How often it is looked whether a message that waits for its next try is still to be held.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A subscription, from its start to its end.
 pub(crate) struct Subscription {
@@ -93,6 +95,18 @@ struct Held {
     owner: Arc<Subscription>,
     /// Its room.
     _permit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Waits, but no longer than it is to be held here.
+    async fn wait(&self, pause: Duration) {
+        let mut left = pause;
+        while !left.is_zero() && !self.owner.is_stopping() && !self.message.receipt.is_lost() {
+            let step = left.min(LOOK);
+            self.owner.pause_of(step).await;
+            left -= step;
+        }
+    }
 }
 
 impl Drop for Held {
@@ -261,45 +275,57 @@ fn dispatch(held: Held, shared: &Weak<Shared>) {
 /// Delivers a message until it is done with.
 async fn process(mut held: Held, shared: Weak<Shared>) {
     let owner = held.owner.clone();
+    let (tries, place, counted, given) =
+        (&owner.broker.tries, owner.place.as_str(), held.message.counted, held.message.given);
+    // What was given up is delivered no more: it only waits until it can be put elsewhere.
+    let mut given_up = tries.given_up(place, counted).map(Why::Failed);
     loop {
         if owner.is_stopping() || held.message.receipt.is_lost() {
             return give_back(&held).await;
         }
         let can_wait = held.message.receipt.can_wait();
-        let (why, retry_after) = match one(&held, &shared).await {
-            Outcome::Delivered => {
-                owner.numbers.delivered.fetch_add(1, Atomic::Relaxed);
-                return done(&held, Settled::Delivered).await;
-            }
-            // Nobody is to blame but this gateway, which ends.
-            Outcome::Undone if can_wait || owner.is_stopping() => return give_back(&held).await,
-            Outcome::Undone => {
-                owner.pause_of(GIVEN_BACK).await;
-                continue;
-            }
-            Outcome::Failed { why, retry_after } => {
-                owner.numbers.failed.fetch_add(1, Atomic::Relaxed);
-                (why, retry_after)
-            }
+        let (why, retry_after, is_over) = match given_up.take() {
+            Some(why) => (why, None, true),
+            None => match one(&held, &shared).await {
+                Outcome::Delivered => {
+                    owner.numbers.delivered.fetch_add(1, Atomic::Relaxed);
+                    return done(&held, Settled::Delivered).await;
+                }
+                // Nobody is to blame but this gateway, which ends.
+                Outcome::Undone if can_wait || owner.is_stopping() => return give_back(&held).await,
+                Outcome::Undone => {
+                    owner.pause_of(GIVEN_BACK).await;
+                    continue;
+                }
+                Outcome::Failed { why, retry_after } => {
+                    owner.numbers.failed.fetch_add(1, Atomic::Relaxed);
+                    let is_over = held.deliveries >= owner.settings.max_deliveries || why.is_final();
+                    (why, retry_after, is_over)
+                }
+            },
         };
-        if held.deliveries >= owner.settings.max_deliveries || why.is_final() {
+        if is_over {
             if given_up::end(&held, &why).await {
                 return done(&held, Settled::GivenUp).await;
             }
             // It stays where it is until it can be put elsewhere.
+            tries.give_up(place, counted, (given, held.deliveries), why.text());
             if can_wait {
                 return told(&held, Settled::Later(given_up::AGAIN)).await;
             }
-            owner.pause_of(given_up::AGAIN).await;
+            held.wait(given_up::AGAIN).await;
+            given_up = Some(why);
             continue;
         }
         let pause = owner.pause(held.deliveries, retry_after);
         if owner.settings.ordering == Ordering::None && can_wait {
             return told(&held, Settled::Later(pause)).await;
         }
+        // Whatever gives it out again meanwhile: a connection that breaks does not make it a new one.
+        tries.given_back(place, counted, given, held.deliveries.saturating_add(1));
         // Those that wait for it wait on.
-        owner.pause_of(pause).await;
-        held.deliveries += 1;
+        held.wait(pause).await;
+        held.deliveries = held.deliveries.saturating_add(1);
     }
 }
 
@@ -330,7 +356,10 @@ async fn done(held: &Held, what: Settled) {
 /// Gives a message back that this try of was not made.
 async fn give_back(held: &Held) {
     let (owner, message) = (&held.owner, &held.message);
-    owner.broker.tries.given_back(&owner.place, message.counted, message.given, held.deliveries);
+    // Of one that is lost another is held by now, whose count it is.
+    if !message.receipt.is_lost() {
+        owner.broker.tries.given_back(&owner.place, message.counted, message.given, held.deliveries);
+    }
     told(held, Settled::Back).await;
 }
 

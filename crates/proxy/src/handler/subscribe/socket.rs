@@ -203,6 +203,11 @@ fn heard(came: &mut Frames, out: &mut BytesMut) -> bool {
     loop {
         match came.next() {
             Ok(None) => return false,
+            // RFC 6455 §5.1 has a server end such a connection.
+            Ok(Some(frame)) if !frame.is_masked() => {
+                close(STRANGE, out);
+                return true;
+            }
             Ok(Some(frame)) => match frame.opcode {
                 frames::CLOSE => {
                     let mut said = Vec::new();

@@ -4,6 +4,7 @@
 //! is sent again within its window for duplicates once.
 
 use std::{
+    error::Error,
     hash::{BuildHasher, RandomState},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -13,7 +14,10 @@ use async_nats::{
     Client, ConnectOptions, HeaderMap, ServerAddr,
     connection::State,
     header::NATS_MESSAGE_ID,
-    jetstream::context::{Context, ContextBuilder},
+    jetstream::{
+        self, ErrorCode,
+        context::{Context, ContextBuilder, PublishError},
+    },
 };
 use bytes::Bytes;
 use model::{
@@ -164,7 +168,8 @@ impl Courier for Publisher {
             match self.publish(batch).await {
                 Ok(0) => Outcome::Taken,
                 Ok(rejected) => {
-                    Outcome::Partly { rejected, why: "larger than the server's `max_payload`".to_owned() }
+                    let why = "larger than the server's `max_payload`, or than the stream takes".to_owned();
+                    Outcome::Partly { rejected, why }
                 }
                 Err(why) => Outcome::Again { after: None, why },
             }
@@ -193,13 +198,14 @@ impl Publisher {
         let is_fitting = |record: &&Bytes| record.len() > ID && record.len() - ID + HEADER <= largest;
         let fitting: Vec<&Bytes> = batch.iter().filter(is_fitting).collect();
         let context = self.is_acknowledged.then(|| self.context(&client));
+        let mut rejected = (batch.len() - fitting.len()) as u64;
         for some in fitting.chunks(UNCONFIRMED_MAX) {
             match &context {
-                Some(context) => self.confirmed(context, some).await?,
+                Some(context) => rejected += self.confirmed(context, some).await?,
                 None => self.written(&client, some).await?,
             }
         }
-        Ok((batch.len() - fitting.len()) as u64)
+        Ok(rejected)
     }
 
     fn context(&self, client: &Client) -> Context {
@@ -210,17 +216,24 @@ impl Publisher {
         }
     }
 
-    async fn confirmed(&self, context: &Context, records: &[&Bytes]) -> Result<(), String> {
+    /// Publishes records, and waits until the stream has them; says how many it never takes.
+    async fn confirmed(&self, context: &Context, records: &[&Bytes]) -> Result<u64, String> {
         let mut waiting = Vec::with_capacity(records.len());
         for record in records {
             let (headers, line) = message(record);
             let sent = context.publish_with_headers(self.subject.clone(), headers, line).await;
             waiting.push(sent.map_err(|error| error.to_string())?);
         }
+        let mut rejected = 0;
         for confirmation in waiting {
-            confirmation.await.map_err(|error| error.to_string())?;
+            match confirmation.await {
+                Ok(_) => {}
+                // It is so the next time, too, and would hold up all others.
+                Err(error) if is_too_large(&error) => rejected += 1,
+                Err(error) => return Err(error.to_string()),
+            }
         }
-        Ok(())
+        Ok(rejected)
     }
 
     async fn written(&self, client: &Client, records: &[&Bytes]) -> Result<(), String> {
@@ -231,6 +244,12 @@ impl Publisher {
         }
         client.flush().await.map_err(|error| error.to_string())
     }
+}
+
+/// Whether a stream refuses a record for its size (`max_msg_size`).
+fn is_too_large(error: &PublishError) -> bool {
+    let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    said.is_some_and(|said| said.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)
 }
 
 /// A record in its two parts.

@@ -91,3 +91,22 @@ fn a_renewal_that_fails_leaves_the_old_certificate_in_use() {
     assert_eq!(door.shown("api.example.test", &roots), Some(before));
     assert_eq!(door.told()[0]["state"], "valid");
 }
+
+#[test]
+fn the_nearer_the_end_of_a_certificate_the_sooner_an_authority_that_is_away_is_asked_again() {
+    let mut pebble =
+        Pebble::with(Ways { settings: r#", "certificateValidityPeriod": 40"#, ..Ways::default() });
+    let authority = ", renewAtLeft: 90, backoff: {initial: 1s, max: 1h}";
+    let door = open(&pebble, Shape { names: "api.example.test", authority, ..Shape::default() });
+    door.gets("api.example.test", &pebble);
+    pebble.leave();
+    let mut told = serde_json::Value::Null;
+    eventually("four failures", || {
+        told = door.told()[0].clone();
+        told["failures"] == 4
+    });
+    assert_eq!(told["state"], "valid");
+    // By doubling alone it would be 8 seconds, less a fifth at most.
+    let (next, left) = (seconds_until(&told["nextOrder"]), seconds_until(&told["notAfter"]));
+    assert!(next > 0.0 && next < left / 8.0 + 0.5, "{next} of {left}");
+}

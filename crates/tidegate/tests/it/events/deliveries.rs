@@ -267,6 +267,31 @@ fn a_slow_upstream_is_given_up_on_and_a_reload_changes_what_runs_without_losing_
 }
 
 #[test]
+fn what_is_on_its_way_when_its_subscription_changes_is_not_delivered_a_second_time() {
+    // Longer than the broker waits for a sign of life.
+    let upstream = Upstream::scripted(|_| {
+        pause(34_000);
+        Some(OK.to_vec())
+    });
+    let nats = Nats::start();
+    nats.stream("ORDERS", &["orders.>"]);
+    let port = free_port();
+    let text = |more: &str| {
+        let text = config(&nats, &upstream, port, &format!(", timeout: 60s{more}"));
+        text.replace("name: billing, ", "name: billing, timeouts: {request: 60s}, ")
+    };
+    let gateway = Gateway::from_text(&text(""), ([127, 0, 0, 1], port).into(), |_| {});
+    is_read(&gateway);
+    nats.client().publish("orders.1", "slow");
+    eventually("it is on its way", || upstream.seen().len() == 1);
+    gateway.reload(&text(", path: /new"));
+    is_read(&gateway);
+    pause(35_000);
+    eventually("the broker has heard of it", || left(&nats) == 0);
+    assert_eq!(upstream.seen().len(), 1, "{:?}", upstream.seen());
+}
+
+#[test]
 fn an_end_waits_for_what_is_on_its_way_and_the_next_process_goes_on() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = seen.clone();
@@ -430,7 +455,7 @@ fn who_asks_for_time_is_given_it_and_no_more_than_the_longest_pause() {
 }
 
 #[test]
-fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is() {
+fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is_and_is_delivered_no_more() {
     let upstream = Upstream::scripted(|_| Some(BROKEN.to_vec()));
     // Nothing keeps this subject.
     let settings = ", subject: \"orders.>\", maxDeliveries: 1, deadLetter: nowhere";
@@ -439,4 +464,18 @@ fn what_is_given_up_and_cannot_be_put_elsewhere_stays_where_it_is() {
     eventually("it is told", || gateway.stderr().contains("cannot put the message ORDERS-1 to `nowhere`"));
     pause(500);
     assert_eq!((left(&nats), count(&gateway, "dead"), count(&gateway, "dropped")), (1, 0.0, 0.0));
+    // It is tried again after 30 seconds.
+    nats.stream("SOMEWHERE", &["nowhere"]);
+    pause(20_000);
+    eventually("there is a place for it", || count(&gateway, "dead") == 1.0);
+    let dead = nats.message("SOMEWHERE", 1);
+    for (name, value) in [
+        ("Tidegate-Deliveries", "1"),
+        ("Tidegate-Reason", "it was answered with 500"),
+        ("Tidegate-Sequence", "1"),
+    ] {
+        assert_eq!(dead.header(name), Some(value), "{dead:?}");
+    }
+    assert_eq!(upstream.seen().len(), 1, "it had its try");
+    eventually("the broker has heard of it", || left(&nats) == 0);
 }

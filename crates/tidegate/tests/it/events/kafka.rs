@@ -284,6 +284,64 @@ fn gateways_of_one_group_share_the_partitions_and_take_over_from_each_other() {
 }
 
 #[test]
+fn a_leader_that_is_away_holds_up_its_own_partitions_alone_until_it_is_back() {
+    let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+    let ports = [free_port(), free_port(), free_port()];
+    let mock = Mock::with(&value!({"brokers": 3, "gates": ports}));
+    // Who leads what is by chance: a topic is taken that another than the group's coordinator leads in part.
+    let found = (0..20).find_map(|number| {
+        let topic = format!("orders-{number}");
+        mock.topic(&topic);
+        let told = mock.order(&value!({"do": "leaders", "topic": topic, "group": "tidegate-orders"}));
+        let leaders: Vec<u64> = told["leaders"].as_array()?.iter().filter_map(Value::as_u64).collect();
+        let coordinator = told["coordinator"].as_u64()?;
+        let away = leaders.iter().copied().find(|leader| *leader != coordinator)?;
+        leaders.iter().any(|leader| *leader != away).then_some((topic, leaders, away))
+    });
+    let (topic, leaders, away) = found.expect("a topic of several leaders");
+    let port = free_port();
+    let text = delivering(&mock, &upstream, port, ", from: all");
+    let text = text.replace("stream: orders", &format!("stream: {topic}"));
+    let gateway = Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {});
+    is_read(&gateway);
+    let keys: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
+    let records: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), key.as_str())).collect();
+    mock.produce(&topic, &records);
+    eventually("all are delivered", || count(&gateway, "delivered") == 40.0);
+    let listening = Gateway::start(&format!(
+        "{}routes: [{{name: news, subscribe: {{broker: events, stream: {topic}, from: all}}}}]\n",
+        mock.broker("")
+    ));
+    is_up(&listening, 1.0);
+    let mut client = Client::connect(listening.address);
+    client.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    assert_eq!(client.read_head().expect("a head").status, 200);
+    let mut heard = 0;
+    let mut hears = |all: usize| {
+        while heard < all {
+            heard += usize::from(client.read_line().starts_with("data: "));
+        }
+    };
+    hears(40);
+    mock.order(&value!({"do": "gate", "open": false, "at": away}));
+    let places = mock.produce(&topic, &records);
+    let of_away = |place: &&Value| place[0].as_u64().is_some_and(|number| leaders[number as usize] == away);
+    let theirs = places.as_array().expect("places").iter().filter(of_away).count();
+    assert!((1..40).contains(&theirs), "{places}");
+    eventually("the others go on", || count(&gateway, "delivered") == (80 - theirs) as f64);
+    hears(80 - theirs);
+    eventually("it is told", || gateway.stderr().contains("cannot be read, and it is tried again"));
+    assert_eq!(gateway.metric("tidegate_subscription_up"), Some(1.0));
+    mock.order(&value!({"do": "gate", "open": true, "at": away}));
+    eventually("what waited is delivered", || count(&gateway, "delivered") >= 80.0);
+    hears(80);
+    let seen: std::collections::HashSet<String> =
+        upstream.seen().iter().filter_map(|one| one.header("webhook-id").map(str::to_owned)).collect();
+    assert_eq!(seen.len(), 80, "each was delivered");
+    eventually("it is told", || gateway.stderr().contains("is read again"));
+}
+
+#[test]
 fn what_nobody_can_read_holds_up_its_partition_alone_and_is_passed_over_where_that_is_wanted() {
     let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
     let mock = Mock::start();

@@ -1,7 +1,8 @@
 """A cluster of Kafka's: librdkafka's own mock, or a real one by its address, and librdkafka as its clients. Orders come as lines
 of JSON, and so do answers. In a real cluster a topic is made anew, and what groups have confirmed of it is forgotten.
 
-With a gate there is one broker behind a port of the test's own, which can be shut, speaks TLS, and asks who comes."""
+With a gate there is one broker behind a port of the test's own, which can be shut, speaks TLS, and asks who comes; with gates each
+broker is behind one."""
 
 import base64, hashlib, hmac, json, os, socket, ssl, struct, sys, threading, time
 
@@ -32,8 +33,8 @@ def frame(stream):
 
 
 class Gate:
-    def __init__(self, port):
-        self.port, self.inner = port, brokers[0][1]
+    def __init__(self, port, inner):
+        self.port, self.inner = port, inner
         self.listener, self.open = None, set()
         self.tls = None
         if "cert" in wish:
@@ -118,8 +119,8 @@ class Gate:
                 data = frame(server)
                 with lock:
                     key = asked.pop(0)
-                if key in (3, 10):
-                    data = data.replace(struct.pack(">i", self.inner), struct.pack(">i", self.port))
+                for gate in gates if key in (3, 10) else []:
+                    data = data.replace(struct.pack(">i", gate.inner), struct.pack(">i", gate.port))
                 client.sendall(struct.pack(">i", len(data)) + data)
         except (OSError, EOFError, IndexError):
             try:
@@ -242,15 +243,31 @@ def committed(order):
     return found
 
 
-gate = Gate(wish["gate"]) if "gate" in wish else None
-if gate:
+def leaders(order):
+    """The gates of those who lead the partitions of a topic, and of who coordinates a group."""
+    found = mock.list_topics(order["topic"], timeout=5)
+    of = {broker.id: broker.port for broker in found.brokers.values()}
+    at = {gate.inner: number for number, gate in enumerate(gates)}
+    partitions = found.topics[order["topic"]].partitions
+    name = order["group"].encode()
+    wanted = struct.pack(">hhihh", 10, 0, 1, -1, len(name)) + name
+    with socket.create_connection(("127.0.0.1", brokers[0][1])) as stream:
+        stream.sendall(struct.pack(">i", len(wanted)) + wanted)
+        coordinator = struct.unpack(">i", frame(stream)[-4:])[0]
+    return {"leaders": [at[of[partitions[number].leader]] for number in sorted(partitions)], "coordinator": at[coordinator]}
+
+
+ports = wish.get("gates") or ([wish["gate"]] if "gate" in wish else [])
+gates = [Gate(port, inner) for port, (_, inner) in zip(ports, brokers)]
+for gate in gates:
     gate.swing(True)
-print(json.dumps(f"127.0.0.1:{gate.port}" if gate else servers), flush=True)
+print(json.dumps(",".join(f"127.0.0.1:{gate.port}" for gate in gates) or servers), flush=True)
 for line in sys.stdin:
     order = json.loads(line)
     do = order["do"]
     if do == "gate":
-        answer = gate.swing(order["open"])
+        answer = gates[order.get("at", 0)].swing(order["open"])
     else:
-        answer = {"topic": topic, "produce": produce, "read": read, "committed": committed}[do](order)
+        known = {"topic": topic, "produce": produce, "read": read, "committed": committed, "leaders": leaders}
+        answer = known[do](order)
     print(json.dumps(answer), flush=True)

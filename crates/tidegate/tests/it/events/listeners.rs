@@ -1,7 +1,7 @@
 //! Messages flow to clients: whose they are, from where, how fast, and until when.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::TcpStream,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -211,6 +211,23 @@ fn a_slow_client_is_waited_for_or_misses_some_or_is_cut_off() {
 }
 
 #[test]
+fn what_waits_for_a_client_has_a_bound_of_bytes_too() {
+    let (nats, gateway) =
+        started(&format!("{OWN}, from: all, queue: 128, maxMessageSize: 1MiB, whenSlow: drop"));
+    let client = listen(&gateway, "/news/sport", "ann", "");
+    // Fewer than may wait, and more than that and what the kernel holds.
+    let text = "x".repeat(300 * 1024);
+    let mut source = nats.client();
+    for _ in 0..100 {
+        source.publish("news.ann.sport.x", &text);
+    }
+    eventually("all are kept", || nats.count("NEWS") == 100);
+    let left_out = "tidegate_subscribe_messages_total{broker=\"events\",result=\"left-out\"}";
+    eventually("some are left out", || gateway.metric(left_out).is_some_and(|count| count > 0.0));
+    drop(client);
+}
+
+#[test]
 fn a_broker_that_comes_back_is_no_gap() {
     let (mut nats, gateway) = started(OWN);
     let mut client = listen(&gateway, "/news/sport", "ann", "");
@@ -363,6 +380,25 @@ fn deaf(gateway: &Gateway) -> TcpStream {
 
 fn connections(gateway: &Gateway) -> Option<f64> {
     gateway.metric("tidegate_connections{listener=\"public\"}")
+}
+
+#[test]
+fn a_websocket_client_that_does_not_mask_what_it_says_is_told_and_ended() {
+    let (_nats, gateway) = started(&format!("{OWN}, heartbeat: 10s"));
+    let mut client = deaf(&gateway);
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    eventually("it listens", || clients(&gateway) == Some(1.0));
+    // A pong with nothing in it.
+    client.write_all(&[0x8a, 0]).expect("sent");
+    let strange = [0x88, 2, 0x03, 0xea];
+    let (mut told, mut buffer) = (Vec::new(), [0; 1024]);
+    while !told.ends_with(&strange)
+        && let Ok(read @ 1..) = client.read(&mut buffer)
+    {
+        told.extend_from_slice(&buffer[..read]);
+    }
+    assert!(told.ends_with(&strange), "{}", String::from_utf8_lossy(&told));
+    eventually("nobody is left", || clients(&gateway) == Some(0.0));
 }
 
 #[test]

@@ -88,10 +88,17 @@ impl Nats {
 
     /// Makes a stream.
     pub fn stream(&self, name: &str, subjects: &[&str]) {
+        self.stream_of(name, subjects, -1);
+    }
+
+    /// The same of messages that are no larger than this.
+    pub fn stream_of(&self, name: &str, subjects: &[&str], largest: i64) {
         let mut answer = Value::Null;
         // JetStream comes up a little after the port does.
         eventually("a stream is made", || {
-            let settings = json!({"name": name, "subjects": subjects, "storage": "file", "num_replicas": 1});
+            let settings = json!({
+                "name": name, "subjects": subjects, "storage": "file", "num_replicas": 1, "max_msg_size": largest,
+            });
             answer = self.client().ask(&format!("$JS.API.STREAM.CREATE.{name}"), &settings);
             answer["config"]["name"] == *name
         });

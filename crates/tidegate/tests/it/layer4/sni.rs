@@ -142,8 +142,10 @@ fn plain_bytes_go_inside_of_tls_to_an_upstream_that_wants_it() {
 fn openssl_and_curl_get_there_and_a_name_of_nobodys_gets_an_alert() {
     let scene = scene();
     let openssl = |address: SocketAddr, name: &str| {
+        let asked = if name.is_empty() { vec!["-noservername"] } else { vec!["-servername", name] };
         let mut child = Command::new("openssl")
-            .args(["s_client", "-connect", &address.to_string(), "-servername", name, "-quiet"])
+            .args(["s_client", "-connect", &address.to_string(), "-quiet"])
+            .args(asked)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -164,6 +166,11 @@ fn openssl_and_curl_get_there_and_a_name_of_nobodys_gets_an_alert() {
     assert!(said.contains("unrecognized name"), "{said}");
     scene.gateway.record("a name of nobody's", |record| {
         record["ended"] == "no-route" && record["server_name"] == "nobody.test"
+    });
+    let (_, said) = openssl(scene.plain, "");
+    assert!(said.contains("unrecognized name"), "{said}");
+    scene.gateway.record("TLS without a name", |record| {
+        record["ended"] == "no-route" && record["server_name"].is_null() && record["protocol"] == "tls"
     });
     let to = format!("web.test:{}:127.0.0.1", scene.mixed.port());
     let url = format!("https://web.test:{}/", scene.mixed.port());

@@ -1,9 +1,14 @@
 //! ClickHouse's engine (chdb) behind a small server of HTTP: the very INSERT that the gateway sends is run by it, on the table
 //! that the documents give. The server itself is not ClickHouse's.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-use super::{calls, dropped, sink, start};
+use super::{calls, collector::Collector, dropped, sink, start};
 use crate::{
     harness::{Answer, Peer, eventually, free_port, peers_folder, raw},
     tidy::root,
@@ -97,4 +102,27 @@ fn a_row_that_cannot_be_read_costs_itself_alone() {
     eventually("four rows are taken", || sink(&gateway, "records_total", "clickhouse") == 4.0);
     eventually("one is not", || dropped(&gateway, "clickhouse", "refused") == 1.0);
     assert_eq!(engine.ask("SELECT count() FROM logs.calls"), "4");
+}
+
+#[test]
+fn what_went_wrong_after_the_status_was_sent_is_read_in_the_answer() {
+    let asked = AtomicUsize::new(0);
+    let collector = Collector::on(([127, 0, 0, 1], free_port()).into(), move |seen| {
+        let is_bad = String::from_utf8_lossy(&seen.body).contains("/ok/3\"");
+        let said = match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => "Code: 241. DB::Exception: Memory limit (total) exceeded",
+            _ if is_bad => "Code: 27. DB::Exception: Cannot parse input",
+            _ => return None,
+        };
+        Some(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{said}", said.len()))
+    });
+    let gateway = start(&format!(
+        "  - {{kind: clickhouse, batch: {{time: 100ms}}, retry: {{first: 50ms, max: 100ms}}, clickhouse: {{url: \"http://{}\", database: logs, table: calls}}}}",
+        collector.upstream.address
+    ));
+    calls(&gateway, 0..5);
+    assert_eq!(collector.paths(4), ["/ok/0", "/ok/1", "/ok/2", "/ok/4"]);
+    eventually("the row at fault is counted", || dropped(&gateway, "clickhouse", "refused") == 1.0);
+    eventually("the others are, too", || sink(&gateway, "records_total", "clickhouse") == 4.0);
+    assert!(gateway.stderr().contains("status 200: Code: 241. DB::Exception"), "{}", gateway.stderr());
 }

@@ -1,6 +1,6 @@
 //! A subject of a real NATS server, with and without a stream that confirms.
 
-use super::{calls, paths, sink};
+use super::{calls, dropped, paths, sink};
 use crate::{
     events::server::Nats,
     harness::{Gateway, eventually},
@@ -41,6 +41,19 @@ fn a_stream_confirms_every_record_and_takes_none_twice() {
     eventually("all arrives", || nats.count("LOGS") == 80);
     eventually("all is confirmed", || sink(&gateway, "records_total", "nats") == 80.0);
     assert_eq!(nats.count("LOGS"), 80);
+}
+
+#[test]
+fn a_record_that_the_stream_never_takes_costs_itself_alone() {
+    let nats = Nats::start();
+    nats.stream_of("LOGS", &["logs.>"], 4096);
+    let gateway = start(&nats, ", timeout: 2s");
+    calls(&gateway, 0..3);
+    assert_eq!(gateway.get(&format!("/ok/{}", "x".repeat(5000))).status, 200);
+    calls(&gateway, 3..6);
+    eventually("the others are confirmed", || sink(&gateway, "records_total", "nats") == 6.0);
+    eventually("it is counted", || dropped(&gateway, "nats", "partial") == 1.0);
+    assert_eq!((nats.count("LOGS"), sink(&gateway, "up", "nats")), (6, 1.0));
 }
 
 #[test]

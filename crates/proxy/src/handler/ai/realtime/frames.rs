@@ -32,6 +32,11 @@ pub(in crate::handler) struct Frame {
 }
 
 impl Frame {
+    /// Whether it is masked, as those of clients have to be (§5.1).
+    pub(in crate::handler) fn is_masked(&self) -> bool {
+        self.mask.is_some()
+    }
+
     /// Adds what it holds, in clear.
     pub(in crate::handler) fn read(&self, into: &mut Vec<u8>) {
         let payload = self.raw.get(self.payload_at..).unwrap_or_default();

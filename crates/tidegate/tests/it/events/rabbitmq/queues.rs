@@ -263,6 +263,34 @@ fn neither_a_reload_nor_a_server_that_ends_loses_a_message_and_what_comes_back_i
 }
 
 #[test]
+fn a_connection_that_breaks_while_a_message_waits_for_its_next_try_makes_it_no_new_one() {
+    let upstream = Upstream::scripted(|_| Some(BROKEN.to_vec()));
+    let mut rabbit = Rabbit::start();
+    for queue in ["orders", "dead"] {
+        rabbit.queue(queue, &value!({}));
+    }
+    let port = free_port();
+    // Nothing but the server gives it out a second time so soon.
+    let settings =
+        "name: orders, stream: orders, maxDeliveries: 2, deadLetter: dead, backoff: {initial: 90s, max: 90s}";
+    let gateway = started(&delivering(&rabbit, &upstream, port, &[settings]), port);
+    are_read(&gateway, &["orders"]);
+    rabbit.publish("", &[value!({"key": "orders", "value": "x", "id": "1"})]);
+    eventually("it has failed", || count(&gateway, "orders", "failed") == 1.0);
+    rabbit.stop();
+    is_up(&gateway, 0.0);
+    rabbit.again();
+    is_up(&gateway, 1.0);
+    eventually("it is given up", || count(&gateway, "orders", "dead") == 1.0);
+    let attempts: Vec<String> = upstream
+        .seen()
+        .iter()
+        .filter_map(|one| one.header("x-tidegate-attempt").map(str::to_owned))
+        .collect();
+    assert_eq!(attempts, ["1", "2"]);
+}
+
+#[test]
 fn what_a_quorum_queue_counts_is_told_in_time_and_a_queue_that_goes_is_told() {
     let upstream = Upstream::scripted(|_| Some(BROKEN.to_vec()));
     let rabbit = Rabbit::start();
