@@ -169,6 +169,36 @@ fn in_redis_all_gateways_have_one_first_and_when_it_hangs_the_choice_holds() {
 }
 
 #[test]
+fn a_key_that_redis_gives_too_late_is_free_again() {
+    let redis = Redis::start();
+    let (upstream, _count) = numbering();
+    let gateway = |timeout: &str| {
+        let rest = format!("redis: {{addresses: [\"127.0.0.1:{}\"], timeout: {timeout}}}\n", redis.port);
+        let gateway = before(&upstream, "{idempotency: {store: redis}}", &rest);
+        eventually("a connection to redis", || gateway.metric("tidegate_redis_up ") == Some(1.0));
+        gateway
+    };
+    let [patient, hasty] = ["5s", "100ms"].map(gateway);
+    assert_eq!(post(&patient, "/", "\nidempotency-key: known-script", "").status, 201);
+    redis.signal("STOP");
+    let late = post(&hasty, "/", "\nidempotency-key: late", "");
+    let mut stream = TcpStream::connect(patient.address).expect("a connection");
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\nidempotency-key: left\r\n\r\n")
+        .expect("sent");
+    pause(300);
+    drop(stream);
+    pause(300);
+    redis.signal("CONT");
+    assert_eq!(late.status, 503);
+    // Long before the lease of two minutes is over.
+    for (gateway, key) in [(&patient, "left"), (&hasty, "late")] {
+        let again = || post(gateway, "/", &format!("\nidempotency-key: {key}"), "").status;
+        eventually("the key is free", || again() == 201);
+    }
+}
+
+#[test]
 fn a_client_that_leaves_does_not_leave_its_request_half_done() {
     let (upstream, count) = numbering();
     let gateway = before(&upstream, "{idempotency: {}}", "");
