@@ -42,7 +42,7 @@ impl BasicAuth {
 
     fn enter(&self, call: &mut Call, consumer: &Arc<Consumer>) -> Result<(), Failure> {
         credentials::enter(call, consumer, &self.challenge)?;
-        call.authorization_is_judged = true;
+        credentials::enter_by_password(call);
         if self.hide {
             call.head.headers.remove(header::AUTHORIZATION);
         }

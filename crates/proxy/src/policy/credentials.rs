@@ -140,7 +140,7 @@ pub(crate) fn enter(
 /// What is shown beside what let a call in was no good.
 struct PassedOver;
 
-/// By its address the note is found.
+/// By its address notes are kept.
 static NOTE: u8 = 0;
 
 /// Notes that a call showed something that is no good, and came in by something else.
@@ -148,9 +148,23 @@ pub(super) fn pass_over_wrong(call: &mut Call) {
     call.keep(&NOTE, PassedOver);
 }
 
-/// Whether a call showed something that is no good, though it came in.
-pub(super) fn was_wrong_beside(call: &mut Call) -> bool {
-    call.take::<_, PassedOver>(&NOTE).is_some()
+/// Whether a call showed something that is no good, though it came in. Each policy that asks is told.
+pub(super) fn was_wrong_beside(call: &Call) -> bool {
+    call.notes.iter().any(|(_, note)| note.is::<PassedOver>())
+}
+
+/// The user name and password of `Authorization` are what let a call in.
+struct ByPassword;
+
+/// Notes that a call came in by the user name and password that it showed.
+pub(super) fn enter_by_password(call: &mut Call) {
+    call.authorization_is_judged = true;
+    call.keep(&NOTE, ByPassword);
+}
+
+/// Whether a call came in by the user name and password that it showed, and not by something beside them.
+pub(super) fn was_by_password(call: &Call) -> bool {
+    call.notes.iter().any(|(_, note)| note.is::<ByPassword>())
 }
 
 /// 401 with its challenge (RFC 9110 §11.6.1).
