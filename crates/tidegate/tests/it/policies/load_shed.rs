@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    super::harness::{Gateway, Upstream, pause, read_request},
+    super::harness::{Gateway, Upstream, eventually, pause, read_request},
     refused, with_policies,
 };
 
