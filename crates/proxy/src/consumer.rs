@@ -390,16 +390,17 @@ impl Consumers {
         }
     }
 
-    /// The same where it takes time: away from the thread that asks.
+    /// The same where it takes time, for somebody at this address: away from the thread that asks.
     pub(crate) async fn with_password_slowly(
         &self,
         asked: Slowly,
         password: Vec<u8>,
+        client: std::net::IpAddr,
         background: &tokio::runtime::Handle,
     ) -> Result<Option<&Arc<Consumer>>, Busy> {
         let Some(slow) = &self.slow else { return Ok(None) };
         let at = asked.at;
-        let is_right = slow.verify(asked, password, background).await?;
+        let is_right = slow.verify(asked, password, client, background).await?;
         Ok(at.filter(|_| is_right).map(|at| &self.all[at]))
     }
 

@@ -143,3 +143,16 @@ fn a_password_may_be_what_argon2_makes_of_it_and_is_computed_once_for_a_while() 
         gateway.stderr()
     );
 }
+
+#[test]
+fn many_calls_of_one_user_at_once_are_judged_by_one_hash() {
+    let (_, made) = hash(&["--password"], "correct horse\n");
+    let consumers = format!("consumers: [{{name: gold, basic: [{{username: ann, password: '{made}'}}]}}]");
+    let gateway = gateway(&consumers, "basicAuth: {}");
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let call = || ask(&gateway, "/", &basic("ann:correct horse")).status;
+        let all: Vec<_> = (0..100).map(|_| scope.spawn(call)).collect();
+        all.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    assert_eq!(statuses, [200; 100]);
+}
