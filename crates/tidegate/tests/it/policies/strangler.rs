@@ -280,6 +280,13 @@ fn whoever_has_no_cookie_is_given_one_and_stays_by_it() {
         sides.insert(first.text());
     }
     assert_eq!(sides.len(), 2, "about half of twenty are on either side");
+    // Who came by TLS to a proxy before this one sends it back by TLS alone.
+    let behind = Gateway::start(&format!("trustedProxies: [127.0.0.0/8]\n{}", config(&old, &new, settings)));
+    for (scheme, is_secure) in [("https", true), ("http", false)] {
+        let answer = ask(&behind, "/", &format!("\nx-forwarded-proto: {scheme}"));
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        assert_eq!(cookie.ends_with("; Secure"), is_secure, "{cookie}");
+    }
 }
 
 #[test]
