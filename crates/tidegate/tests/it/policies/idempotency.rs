@@ -216,6 +216,35 @@ fn a_client_that_leaves_does_not_leave_its_request_half_done() {
     assert!(record["failure"]["reason"] == "client-left", "{record}");
 }
 
+#[test]
+fn a_client_that_reads_slowly_does_not_hold_its_key_beyond_its_lease() {
+    // More than the systems on both sides take without anybody reading it.
+    const BYTES: usize = 24 * 1024 * 1024;
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted_there = count.clone();
+    let upstream = Upstream::scripted(move |_| {
+        counted_there.fetch_add(1, Ordering::SeqCst);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+        Some([head.as_bytes(), &vec![b'x'; BYTES]].concat())
+    });
+    let gateway = before(&upstream, "{idempotency: {maxAnswerSize: 32MiB, lease: 1s}}", "");
+    let mut slow = TcpStream::connect(gateway.address).expect("a connection");
+    let request = "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 3\r\nidempotency-key: k\r\n\r\na=1";
+    slow.write_all(request.as_bytes()).expect("sent");
+    eventually("its answer is kept", || counted(&gateway, "kept") == Some(1.0));
+    pause(1_100);
+    let again = post(&gateway, "/", "\nidempotency-key: k", "a=1");
+    assert_eq!((again.status, again.body.len()), (200, BYTES));
+    assert_eq!(count.load(Ordering::SeqCst), 1, "it was done once");
+    // The first gets all of it, too.
+    let (mut heard, mut bytes) = (0, vec![0; 1 << 20]);
+    while heard < BYTES {
+        let length = slow.read(&mut bytes).expect("more of it");
+        assert!(length > 0, "after {heard}");
+        heard += length;
+    }
+}
+
 /// An upstream that does what the target says.
 fn obeying() -> (Upstream, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
