@@ -386,6 +386,7 @@ impl Consumers {
         let mark = self.digest(&[sha256(user.as_bytes()), sha256(password)].concat());
         match (at, &self.slow) {
             (Some(at), Some(slow)) if slow.knows(&mark) => PasswordOf::Consumer(&self.all[at]),
+            (_, Some(slow)) if slow.knows_wrong(&mark) => PasswordOf::Nobody,
             _ => PasswordOf::Slowly(Slowly { at, hash, mark }),
         }
     }

@@ -1,5 +1,8 @@
 //! Passwords whose hash takes its time on purpose (Argon2): computed away from workers, a few at a time, once for all who
-//! show the same at the same moment, and good ones remembered for a while by a salted digest.
+//! show the same at the same moment, and what came of it remembered for a while by a salted digest.
+//!
+//! Good ones and others have room of their own. What is wrong is remembered of users that there are and of others alike, so
+//! that the time tells nothing: users of another way in, such as a directory, are shown here first with every call.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,9 +19,9 @@ use tokio::{
 
 use super::Digest;
 
-/// How long a good password is known without being computed again.
+/// How long a password is known, good or not, without being computed again.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
-/// Good passwords that are known at a time.
+/// Good passwords that are known at a time, and others.
 const KNOWN_MAX: usize = 10_000;
 /// Passwords that wait for a place, beside those that are computed.
 const WAITING_MAX: usize = 64;
@@ -48,13 +51,32 @@ pub(super) struct Slow {
     any: Arc<str>,
     places: Arc<Semaphore>,
     queue: Mutex<Queue>,
-    known: Mutex<Known>,
+    good: Mutex<Known>,
+    wrong: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
     until: HashMap<Digest, Instant>,
     order: VecDeque<Digest>,
+}
+
+impl Known {
+    fn has(known: &Mutex<Self>, mark: &Digest) -> bool {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.until.get(mark).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn put(known: &Mutex<Self>, mark: Digest) {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.until.insert(mark, Instant::now() + KNOWN_FOR).is_none() {
+            known.order.push_back(mark);
+        }
+        while known.until.len() > KNOWN_MAX {
+            let Some(oldest) = known.order.pop_front() else { break };
+            known.until.remove(&oldest);
+        }
+    }
 }
 
 /// Passwords that are judged, and those of them that wait for a place.
@@ -122,7 +144,8 @@ impl Slow {
             any,
             places: Arc::new(Semaphore::new(places)),
             queue: Mutex::default(),
-            known: Mutex::default(),
+            good: Mutex::default(),
+            wrong: Mutex::default(),
         }
     }
 
@@ -130,20 +153,14 @@ impl Slow {
         self.any.clone()
     }
 
+    /// Whether a password is known to be good.
     pub(super) fn knows(&self, mark: &Digest) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.until.get(mark).is_some_and(|until| Instant::now() < *until)
+        Known::has(&self.good, mark)
     }
 
-    fn remember(&self, mark: Digest) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.until.insert(mark, Instant::now() + KNOWN_FOR).is_none() {
-            known.order.push_back(mark);
-        }
-        while known.until.len() > KNOWN_MAX {
-            let Some(oldest) = known.order.pop_front() else { break };
-            known.until.remove(&oldest);
-        }
+    /// Whether it is known to be wrong: while the configuration stays it does not become good.
+    pub(super) fn knows_wrong(&self, mark: &Digest) -> bool {
+        Known::has(&self.wrong, mark)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -207,8 +224,8 @@ impl Slow {
             });
             judged.await.map_err(|_| Busy)? && is_user
         };
-        if is_right && !is_known {
-            self.remember(asked.mark);
+        if !is_known {
+            Known::put(if is_right { &self.good } else { &self.wrong }, asked.mark);
         }
         lead.tell.send_replace(Some(is_right));
         Ok(is_right)
@@ -279,7 +296,7 @@ mod tests {
         };
         assert!(ask("correct horse", Some(0)));
         assert!(slow.knows(&[13; 32]), "it is remembered");
-        assert!(!ask("wrong", Some(0)) && !slow.knows(&[5; 32]));
+        assert!(!ask("wrong", Some(0)) && !slow.knows(&[5; 32]) && slow.knows_wrong(&[5; 32]));
         assert!(!ask("correct  horse", None), "nobody's password is right");
     }
 

@@ -137,6 +137,17 @@ fn a_password_may_be_what_argon2_makes_of_it_and_is_computed_once_for_a_while() 
         assert_eq!(signed("ann:correct horse"), 200);
     }
     assert!(began.elapsed() < slowly * 20, "{:?} for twenty, {slowly:?} for a wrong one", began.elapsed());
+    // So is what is wrong, of users that there are and of others: another way in may know them, and is asked after this.
+    for pair in ["ann:wrong", "nobody:wrong"] {
+        assert_eq!(signed(pair), 401);
+        let began = Instant::now();
+        (0..20).for_each(|_| assert_eq!(signed(pair), 401));
+        assert!(
+            began.elapsed() < slowly * 20,
+            "{pair}: {:?} for twenty, {slowly:?} for one",
+            began.elapsed()
+        );
+    }
     assert!(
         !gateway.stderr().contains("literal secret"),
         "a hash is meant to stand there: {}",
