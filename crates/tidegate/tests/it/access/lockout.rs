@@ -152,6 +152,29 @@ routes:
 }
 
 #[test]
+fn each_of_two_lockouts_is_told_of_a_guess_beside_something_good() {
+    let gateway = Gateway::with(
+        "policies: [{lockout: {by: [address], maxFailuresPerAddress: 3}}]",
+        &format!(
+            "{CONSUMERS}
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies:
+      - anyOf: {{policies: [{{keyAuth: {{headers: [x-api-key]}}}}, {{basicAuth: {{}}}}]}}
+      - lockout: {{by: [key], maxFailures: 100}}
+    respond: {{body: welcome}}
+"
+        ),
+    );
+    let good = basic("bob:pass:word");
+    for n in 0..3 {
+        assert_eq!(ask(&gateway, "/", &format!("{good}\nx-api-key: guess-{n}")).status, 200, "{n}");
+    }
+    assert_eq!(ask(&gateway, "/", &good).status, 429, "the listener's has counted, too");
+}
+
+#[test]
 fn keys_are_counted_by_address_and_by_their_beginning() {
     let by_address = gateway(
         "by: [address], maxFailuresPerAddress: 3, exempt: [192.0.2.9/32]",
