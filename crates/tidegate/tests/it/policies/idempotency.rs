@@ -225,7 +225,7 @@ fn a_client_that_reads_slowly_does_not_hold_its_key_beyond_its_lease() {
     let upstream = Upstream::scripted(move |_| {
         counted_there.fetch_add(1, Ordering::SeqCst);
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
-        Some([head.as_bytes(), &vec![b'x'; BYTES]].concat())
+        Some([head.as_bytes(), vec![b'x'; BYTES].as_slice()].concat())
     });
     let gateway = before(&upstream, "{idempotency: {maxAnswerSize: 32MiB, lease: 1s}}", "");
     let mut slow = TcpStream::connect(gateway.address).expect("a connection");
