@@ -386,20 +386,22 @@ impl Consumers {
         let mark = self.digest(&[sha256(user.as_bytes()), sha256(password)].concat());
         match (at, &self.slow) {
             (Some(at), Some(slow)) if slow.knows(&mark) => PasswordOf::Consumer(&self.all[at]),
+            (_, Some(slow)) if slow.knows_wrong(&mark) => PasswordOf::Nobody,
             _ => PasswordOf::Slowly(Slowly { at, hash, mark }),
         }
     }
 
-    /// The same where it takes time: away from the thread that asks.
+    /// The same where it takes time, for somebody at this address: away from the thread that asks.
     pub(crate) async fn with_password_slowly(
         &self,
         asked: Slowly,
         password: Vec<u8>,
+        client: std::net::IpAddr,
         background: &tokio::runtime::Handle,
     ) -> Result<Option<&Arc<Consumer>>, Busy> {
         let Some(slow) = &self.slow else { return Ok(None) };
         let at = asked.at;
-        let is_right = slow.verify(asked, password, background).await?;
+        let is_right = slow.verify(asked, password, client, background).await?;
         Ok(at.filter(|_| is_right).map(|at| &self.all[at]))
     }
 

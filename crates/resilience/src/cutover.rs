@@ -134,6 +134,13 @@ impl Cutover {
         Some(Returned { failure_rate, slow_rate })
     }
 
+    /// Takes note of a call of the new one whose caller has left without an answer: it is slow when that took as long, and
+    /// says nothing when it did not.
+    pub fn on_left(&self, began: Instant, now: Instant) -> Option<Returned> {
+        let is_slow = now.saturating_duration_since(began) > self.settings.slow;
+        if is_slow { self.on_result(began, now, false) } else { None }
+    }
+
     /// Forgets what has been, and gives the new one its share.
     pub fn reset(&self, now: Instant) {
         self.change(&mut self.lock(), Side::Moving, now);

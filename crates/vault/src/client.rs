@@ -69,6 +69,13 @@ impl Client {
         self.token.as_ref().and_then(|token| token.tend)
     }
 
+    /// Has a token that ends seen to now.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if let Some(token) = self.token.as_mut().filter(|token| token.tend.is_some()) {
+            token.tend = Some(now);
+        }
+    }
+
     /// When the token ends.
     pub(crate) fn token_ends(&self) -> Option<Instant> {
         self.token.as_ref().and_then(|token| token.ends)

@@ -25,6 +25,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const AGAIN_MIN: Duration = Duration::from_secs(1);
 /// A path that was refused is asked for again that often: somebody may have mended it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+/// At most so long passes between two looks at whether the machine has slept, or its clock was set.
+const LOOK: Duration = Duration::from_secs(30);
+/// By how much more the clock of the day may go on than that of the process, which stands still while the machine sleeps.
+const SLEPT: Duration = Duration::from_secs(10);
 /// Servers that are asked at a time: that of the live configuration, and those of configurations that were refused.
 const SESSIONS_MAX: usize = 4;
 
@@ -162,6 +166,8 @@ struct Session {
 struct Kept {
     fields: Option<Arc<Fields>>,
     lease: Option<Lease>,
+    /// How long the lease was good for at first.
+    granted: Option<Duration>,
     due: Instant,
     /// Why it could not be read the last time.
     fault: Option<Fault>,
@@ -169,11 +175,12 @@ struct Kept {
 
 impl Watch {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut seen = (Instant::now(), SystemTime::now());
         loop {
             let due = self.sessions.iter().filter_map(Session::due).min();
             let waits = async {
                 match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    Some(due) => tokio::time::sleep_until(due.min(seen.0 + LOOK).into()).await,
                     None => std::future::pending().await,
                 }
             };
@@ -183,6 +190,11 @@ impl Watch {
                     None => return,
                 },
                 () = waits => {
+                    let now = (Instant::now(), SystemTime::now());
+                    if has_slept(seen, now) {
+                        self.sessions.iter_mut().for_each(Session::wake);
+                    }
+                    seen = now;
                     for session in &mut self.sessions {
                         session.tend(&self.shared).await;
                     }
@@ -256,6 +268,12 @@ impl Watch {
     }
 }
 
+/// Whether the clock of the day has gone on and that of the process has not: leases and tokens may have ended unnoticed.
+fn has_slept(before: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
+    let day = now.1.duration_since(before.1).unwrap_or_default();
+    day > now.0.saturating_duration_since(before.0) + SLEPT
+}
+
 impl Shared {
     fn note(&self, outcome: Result<(), bool>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,6 +297,14 @@ impl Session {
         let paths = self.kept.values().map(|kept| kept.due).min();
         let due = paths.into_iter().chain(self.client.token_due()).min()?;
         Some(self.pause.map_or(due, |(until, _)| due.max(until)))
+    }
+
+    /// Has everything looked at that may have ended while the machine slept. What can be renewed is not made anew.
+    fn wake(&mut self) {
+        let now = Instant::now();
+        self.pause = None;
+        self.client.wake(now);
+        self.kept.values_mut().for_each(|kept| kept.due = now);
     }
 
     /// What lies at these paths.
@@ -339,6 +365,7 @@ impl Session {
         let known = self.kept.entry(path.to_owned()).or_insert_with(|| Kept {
             fields: None,
             lease: None,
+            granted: None,
             due: now,
             fault: None,
         });
@@ -352,7 +379,7 @@ impl Session {
                 };
                 known.due = now + lasts.max(AGAIN_MIN);
                 let was_away = known.fault.take().is_some();
-                known.lease = read.lease;
+                (known.lease, known.granted) = (read.lease, read.lasts);
                 let is_new = known.fields.as_ref().is_none_or(|before| **before != read.fields);
                 if is_new {
                     known.fields = Some(Arc::new(read.fields));
@@ -414,8 +441,12 @@ impl Session {
         let Ok(lasts) = self.client.renew(&lease).await else { return false };
         let Some(kept) = self.kept.get_mut(path) else { return false };
         match lasts {
-            // The end of all renewals is near: another secret, while this one is still good.
-            Some(lasts) if lasts < AGAIN_MIN * 3 => false,
+            // The end of all renewals is near, for they get shorter: another secret, while this one is still good.
+            Some(lasts)
+                if lasts < AGAIN_MIN * 3 || kept.granted.is_some_and(|granted| lasts * 3 < granted) =>
+            {
+                false
+            }
             Some(lasts) => {
                 kept.due = Instant::now() + (lasts * 2 / 3).max(AGAIN_MIN);
                 true
@@ -436,5 +467,23 @@ impl Session {
 
     fn in_words(&self, path: &str, fault: &Fault) -> String {
         format!("cannot read `{path}` from the vault at {}: {}", self.settings.address, fault.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_slept_is_told_from_one_that_was_busy() {
+        let (then, day) = (Instant::now(), SystemTime::now());
+        let slept = |own: u64, of_day: u64| {
+            let now = (then + Duration::from_secs(own), day + Duration::from_secs(of_day));
+            has_slept((then, day), now)
+        };
+        assert!(!slept(30, 30) && !slept(30, 35) && !slept(3_600, 3_600));
+        assert!(slept(30, 3_630));
+        // The clock of the day was put back.
+        assert!(!has_slept((then, day), (then, day - Duration::from_secs(60))));
     }
 }

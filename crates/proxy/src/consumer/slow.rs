@@ -1,26 +1,32 @@
-//! Passwords whose hash takes its time on purpose (Argon2): computed away from workers, a few at a time, and good ones
-//! remembered for a while by a salted digest.
+//! Passwords whose hash takes its time on purpose (Argon2): computed away from workers, a few at a time, once for all who
+//! show the same at the same moment, and what came of it remembered for a while by a salted digest.
+//!
+//! Good ones and others have room of their own. What is wrong is remembered of users that there are and of others alike, so
+//! that the time tells nothing: users of another way in, such as a directory, are shown here first with every call.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
 
 use super::Digest;
 
-/// How long a good password is known without being computed again.
+/// How long a password is known, good or not, without being computed again.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
-/// Good passwords that are known at a time.
+/// Good passwords that are known at a time, and others.
 const KNOWN_MAX: usize = 10_000;
-/// Calls that wait for a place, beside those that are computed.
+/// Passwords that wait for a place, beside those that are computed.
 const WAITING_MAX: usize = 64;
+/// Those of them that one address shows, so that whoever guesses leaves room for others.
+const WAITING_OF_ONE_MAX: usize = WAITING_MAX / 2;
 /// How long a call waits for a place.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What one hash may cost: memory in KiB, passes and lanes.
@@ -44,8 +50,9 @@ pub(crate) struct Slowly {
 pub(super) struct Slow {
     any: Arc<str>,
     places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    known: Mutex<Known>,
+    queue: Mutex<Queue>,
+    good: Mutex<Known>,
+    wrong: Mutex<Known>,
 }
 
 #[derive(Default)]
@@ -54,13 +61,79 @@ struct Known {
     order: VecDeque<Digest>,
 }
 
-/// Gives back a place among those who wait.
-struct Waiting<'w>(&'w AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Known {
+    fn has(known: &Mutex<Self>, mark: &Digest) -> bool {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.until.get(mark).is_some_and(|until| Instant::now() < *until)
     }
+
+    fn put(known: &Mutex<Self>, mark: Digest) {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.until.insert(mark, Instant::now() + KNOWN_FOR).is_none() {
+            known.order.push_back(mark);
+        }
+        while known.until.len() > KNOWN_MAX {
+            let Some(oldest) = known.order.pop_front() else { break };
+            known.until.remove(&oldest);
+        }
+    }
+}
+
+/// Passwords that are judged, and those of them that wait for a place.
+#[derive(Default)]
+struct Queue {
+    waiting: usize,
+    /// How many of them each address has shown.
+    of: HashMap<IpAddr, usize>,
+    /// For whoever shows the same.
+    judged: HashMap<Digest, watch::Receiver<Option<bool>>>,
+}
+
+impl Queue {
+    fn leave(&mut self, client: IpAddr) {
+        self.waiting = self.waiting.saturating_sub(1);
+        match self.of.get_mut(&client) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                self.of.remove(&client);
+            }
+        }
+    }
+}
+
+/// Whoever judges a password for all who show it. When it is dropped before it has told them, another of them does.
+struct Lead<'s> {
+    slow: &'s Slow,
+    mark: Digest,
+    client: IpAddr,
+    waits: bool,
+    tell: watch::Sender<Option<bool>>,
+}
+
+impl Lead<'_> {
+    /// It has a place.
+    fn begin(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.slow.queue().leave(self.client);
+        }
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.slow.queue();
+        if self.waits {
+            queue.leave(self.client);
+        }
+        queue.judged.remove(&self.mark);
+    }
+}
+
+/// What a call does that shows a password.
+enum Joined<'s> {
+    Leads(Lead<'s>),
+    /// Somebody judges the same.
+    Listens(watch::Receiver<Option<bool>>),
 }
 
 impl Slow {
@@ -70,8 +143,9 @@ impl Slow {
         Self {
             any,
             places: Arc::new(Semaphore::new(places)),
-            waiting: AtomicUsize::new(0),
-            known: Mutex::default(),
+            queue: Mutex::default(),
+            good: Mutex::default(),
+            wrong: Mutex::default(),
         }
     }
 
@@ -79,51 +153,90 @@ impl Slow {
         self.any.clone()
     }
 
+    /// Whether a password is known to be good.
     pub(super) fn knows(&self, mark: &Digest) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.until.get(mark).is_some_and(|until| Instant::now() < *until)
+        Known::has(&self.good, mark)
     }
 
-    fn remember(&self, mark: Digest) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.until.insert(mark, Instant::now() + KNOWN_FOR).is_none() {
-            known.order.push_back(mark);
-        }
-        while known.until.len() > KNOWN_MAX {
-            let Some(oldest) = known.order.pop_front() else { break };
-            known.until.remove(&oldest);
-        }
+    /// Whether it is known to be wrong: while the configuration stays it does not become good.
+    pub(super) fn knows_wrong(&self, mark: &Digest) -> bool {
+        Known::has(&self.wrong, mark)
     }
 
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place among those who wait, unless somebody judges the same.
+    fn join(&self, mark: Digest, client: IpAddr) -> Result<Joined<'_>, Busy> {
+        let mut queue = self.queue();
+        if let Some(told) = queue.judged.get(&mark) {
+            return Ok(Joined::Listens(told.clone()));
+        }
+        let own = queue.of.get(&client).copied().unwrap_or_default();
+        if queue.waiting >= WAITING_MAX || own >= WAITING_OF_ONE_MAX {
+            return Err(Busy);
+        }
+        queue.waiting += 1;
+        queue.of.insert(client, own + 1);
+        let (tell, told) = watch::channel(None);
+        queue.judged.insert(mark, told);
+        drop(queue);
+        Ok(Joined::Leads(Lead { slow: self, mark, client, waits: true, tell }))
+    }
+
+    /// Judges a password that somebody at this address shows.
     pub(super) async fn verify(
         &self,
         asked: Slowly,
         password: Vec<u8>,
+        client: IpAddr,
         background: &Handle,
     ) -> Result<bool, Busy> {
-        let waiting = Waiting(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING_MAX {
-            return Err(Busy);
-        }
-        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let mut lead = loop {
+            match self.join(asked.mark, network(client))? {
+                Joined::Leads(lead) => break lead,
+                Joined::Listens(mut told) => {
+                    let ended = tokio::time::timeout_at(until, told.wait_for(Option::is_some)).await;
+                    match ended {
+                        Ok(Ok(is_right)) => return Ok(is_right.unwrap_or(false)),
+                        // Whoever judged it is gone.
+                        Ok(Err(_)) => {}
+                        Err(_) => return Err(Busy),
+                    }
+                }
+            }
+        };
+        let place = tokio::time::timeout_at(until, self.places.clone().acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(Busy) };
-        drop(waiting);
-        // Somebody before may have asked the same.
-        if asked.at.is_some() && self.knows(&asked.mark) {
-            return Ok(true);
+        lead.begin();
+        let is_user = asked.at.is_some();
+        // Somebody may have asked the same just before.
+        let is_known = is_user && self.knows(&asked.mark);
+        let is_right = is_known || {
+            let hash = asked.hash;
+            let judged = background.spawn_blocking(move || {
+                let is_right = Argon2::default().verify_password(&password, &*hash).is_ok();
+                // Also where the call is gone meanwhile: what is computed takes a place until it is done.
+                drop(place);
+                is_right
+            });
+            judged.await.map_err(|_| Busy)? && is_user
+        };
+        if !is_known {
+            Known::put(if is_right { &self.good } else { &self.wrong }, asked.mark);
         }
-        let (hash, is_user) = (asked.hash, asked.at.is_some());
-        let judged = background.spawn_blocking(move || {
-            let is_right = Argon2::default().verify_password(&password, &*hash).is_ok();
-            // Also where the call is gone meanwhile: what is computed takes a place until it is done.
-            drop(place);
-            is_right
-        });
-        let is_right = judged.await.map_err(|_| Busy)? && is_user;
-        if is_right {
-            self.remember(asked.mark);
-        }
+        lead.tell.send_replace(Some(is_right));
         Ok(is_right)
+    }
+}
+
+/// What is one client: of IPv6 the network of 64 bits.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        v4 => v4,
     }
 }
 
@@ -178,23 +291,46 @@ mod tests {
             let mark = [password.len() as u8; 32];
             let asked = Slowly { at, hash: made.as_str().into(), mark };
             runtime
-                .block_on(slow.verify(asked, password.as_bytes().to_vec(), runtime.handle()))
+                .block_on(slow.verify(asked, password.as_bytes().to_vec(), client(1), runtime.handle()))
                 .expect("room")
         };
         assert!(ask("correct horse", Some(0)));
         assert!(slow.knows(&[13; 32]), "it is remembered");
-        assert!(!ask("wrong", Some(0)) && !slow.knows(&[5; 32]));
+        assert!(!ask("wrong", Some(0)) && !slow.knows(&[5; 32]) && slow.knows_wrong(&[5; 32]));
         assert!(!ask("correct  horse", None), "nobody's password is right");
     }
 
+    fn client(last: u8) -> IpAddr {
+        std::net::Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
     #[test]
-    fn no_more_wait_than_there_is_room_for() {
-        let made = hash(b"x").expect("a hash");
-        let slow = Slow::new(made.as_str().into());
-        slow.waiting.store(WAITING_MAX, Ordering::Relaxed);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let asked = Slowly { at: Some(0), hash: made.as_str().into(), mark: [1; 32] };
-        assert!(runtime.block_on(slow.verify(asked, b"x".to_vec(), runtime.handle())).is_err());
-        assert_eq!(slow.waiting.load(Ordering::Relaxed), WAITING_MAX, "its own place is given back");
+    fn no_more_wait_than_there_is_room_for_and_of_one_address_no_more_than_half() {
+        let slow = Slow::new("x".into());
+        let lead = |number: usize, last: u8| {
+            let mark = [u8::try_from(number).expect("few"); 32];
+            match slow.join(mark, client(last)) {
+                Ok(Joined::Leads(lead)) => Some(lead),
+                _ => None,
+            }
+        };
+        let half: Vec<_> = (0..WAITING_OF_ONE_MAX).filter_map(|number| lead(number, 1)).collect();
+        assert_eq!(half.len(), WAITING_OF_ONE_MAX);
+        assert!(lead(200, 1).is_none() && lead(200, 2).is_some(), "others have room");
+        let rest: Vec<_> = (WAITING_OF_ONE_MAX..WAITING_MAX).filter_map(|number| lead(number, 2)).collect();
+        assert_eq!(rest.len(), WAITING_MAX - WAITING_OF_ONE_MAX);
+        assert!(slow.join([201; 32], client(3)).is_err(), "all is taken");
+        assert!(matches!(slow.join([0; 32], client(3)), Ok(Joined::Listens(_))), "the same takes no place");
+        drop((half, rest));
+        let queue = slow.queue();
+        assert!(queue.waiting == 0 && queue.of.is_empty() && queue.judged.is_empty(), "all is given back");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let of = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
     }
 }

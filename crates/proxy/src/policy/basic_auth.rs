@@ -42,7 +42,7 @@ impl BasicAuth {
 
     fn enter(&self, call: &mut Call, consumer: &Arc<Consumer>) -> Result<(), Failure> {
         credentials::enter(call, consumer, &self.challenge)?;
-        call.authorization_is_judged = true;
+        credentials::enter_by_password(call);
         if self.hide {
             call.head.headers.remove(header::AUTHORIZATION);
         }
@@ -51,7 +51,8 @@ impl BasicAuth {
 
     /// The hash of the password takes time on purpose.
     async fn judge(&self, call: &mut Call, asked: Slowly, password: Vec<u8>) -> Verdict {
-        let found = self.consumers.with_password_slowly(asked, password, &self.background).await;
+        let (consumers, client) = (&self.consumers, call.client);
+        let found = consumers.with_password_slowly(asked, password, client, &self.background).await;
         let entered = match found {
             Ok(Some(consumer)) => self.enter(call, consumer),
             Ok(None) => Err(credentials::unauthenticated(&self.challenge, WRONG)),

@@ -4,13 +4,16 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
+use serde_json::{Map, Value};
 
 use crate::{
     call::Call,
     compiled::Building,
     consumer::{Consumer, Consumers, SomebodyElse},
     failure::{Failure, Problem},
+    hex::hex,
     template,
 };
 
@@ -140,7 +143,7 @@ pub(crate) fn enter(
 /// What is shown beside what let a call in was no good.
 struct PassedOver;
 
-/// By its address the note is found.
+/// By its address notes are kept.
 static NOTE: u8 = 0;
 
 /// Notes that a call showed something that is no good, and came in by something else.
@@ -148,9 +151,36 @@ pub(super) fn pass_over_wrong(call: &mut Call) {
     call.keep(&NOTE, PassedOver);
 }
 
-/// Whether a call showed something that is no good, though it came in.
-pub(super) fn was_wrong_beside(call: &mut Call) -> bool {
-    call.take::<_, PassedOver>(&NOTE).is_some()
+/// Whether a call showed something that is no good, though it came in. Each policy that asks is told.
+pub(super) fn was_wrong_beside(call: &Call) -> bool {
+    call.notes.iter().any(|(_, note)| note.is::<PassedOver>())
+}
+
+/// The user name and password of `Authorization` are what let a call in.
+struct ByPassword;
+
+/// Notes that a call came in by the user name and password that it showed.
+pub(super) fn enter_by_password(call: &mut Call) {
+    call.authorization_is_judged = true;
+    call.keep(&NOTE, ByPassword);
+}
+
+/// Whether a call came in by the user name and password that it showed, and not by something beside them.
+pub(super) fn was_by_password(call: &Call) -> bool {
+    call.notes.iter().any(|(_, note)| note.is::<ByPassword>())
+}
+
+/// Whether whoever shows a token with these claims is whom it was given to: it is bound to no key (RFC 7800), or to the
+/// certificate of the connection (RFC 8705 §3.1). That anybody has another key nobody proves here.
+pub(crate) fn is_bearers(call: &Call, claims: &Map<String, Value>) -> bool {
+    let Some(proof) = claims.get("cnf").filter(|proof| !proof.is_null()) else { return true };
+    let thumbprint = match proof.as_object() {
+        Some(all) if all.len() == 1 => all.get("x5t#S256").and_then(Value::as_str),
+        _ => None,
+    };
+    let thumbprint = thumbprint.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    let certificate = call.peer.tls.as_ref().and_then(|tls| tls.client.as_ref());
+    thumbprint.zip(certificate).is_some_and(|(digest, client)| hex(&digest) == *client.fingerprint)
 }
 
 /// 401 with its challenge (RFC 9110 §11.6.1).

@@ -14,7 +14,10 @@ use std::{sync::Arc, time::Duration};
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
-use model::{policy::idempotency::AnswerStore, resource::redis::WhenAway};
+use model::{
+    policy::{idempotency::AnswerStore, rate_limit::RateLimitKey},
+    resource::redis::WhenAway,
+};
 
 use self::{
     running::Running,
@@ -38,6 +41,7 @@ use crate::{
         },
         around,
     },
+    template::claim_text,
 };
 
 static METRIC: Metric = Metric {
@@ -68,6 +72,8 @@ pub(crate) struct Idempotency {
     is_required: bool,
     methods: Vec<Method>,
     key: MeterKey,
+    /// Keys are each caller's own, whoever that is found by.
+    is_by_caller: bool,
     owner: String,
     body_bytes_max: usize,
     shared: Arc<Terms>,
@@ -115,6 +121,7 @@ impl Idempotency {
             is_required: settings.required,
             methods: settings.methods.iter().map(method).collect::<Result<_, _>>()?,
             key: MeterKey::compile(&(&settings.key).into(), settings.ipv6_prefix)?,
+            is_by_caller: matches!(settings.key, RateLimitKey::Consumer),
             owner: cx.owner.clone(),
             body_bytes_max: settings.max_body_size.get(),
             shared: Arc::new(Terms {
@@ -155,7 +162,14 @@ impl Idempotency {
             Subjects::Named(mut names) => names.pop().unwrap_or_default(),
             Subjects::Model => String::new(),
         };
-        let digest = digested(&[self.owner.as_bytes(), subject.as_bytes(), shown]);
+        // One consumer, or one address, may be that of many whom their tokens or certificates tell apart.
+        let claims = call.claims.as_deref().filter(|_| self.is_by_caller);
+        let person = claims.map(|claims| ["iss", "sub"].map(|name| claims.get(name).and_then(claim_text)));
+        let mut parts = vec![self.owner.as_bytes(), subject.as_bytes(), shown];
+        if let Some([issuer, Some(subject)]) = &person {
+            parts.extend([issuer.as_deref().unwrap_or_default().as_bytes(), subject.as_bytes()]);
+        }
+        let digest = digested(&parts);
         Place { subject, digest }
     }
 

@@ -156,6 +156,11 @@ impl Jwt {
     /// What follows from a judged token.
     fn enter(&self, call: &mut Call, judged: Result<Map<String, Value>, Refused>) -> Result<(), Failure> {
         let claims = judged.map_err(refuse)?;
+        if !credentials::is_bearers(call, &claims) {
+            return Err(refuse(Refused::Invalid(
+                "the token is bound to a key that its bearer does not prove",
+            )));
+        }
         if !self.rules.has_scopes(&claims) {
             return Err(self.insufficient());
         }

@@ -105,6 +105,10 @@ impl Policy for KeyAuth {
         for name in self.headers.iter().filter(|name| !stays(name)) {
             call.head.headers.remove(name);
         }
+        // Only this way looks for a key among the subprotocols, whoever else looks at the header.
+        if call.upgrade.is_some() && self.headers.contains(&header::AUTHORIZATION) {
+            realtime::hide_key(&mut call.head.headers);
+        }
         if let Some(name) = self.query.as_deref().filter(|name| !asked(name)) {
             credentials::hide_in_query(call, name);
         }

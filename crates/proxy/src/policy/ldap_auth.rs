@@ -138,7 +138,7 @@ impl LdapAuth {
             }
         }
         call.claims = Some(Rc::new((**claims).clone()));
-        call.authorization_is_judged = true;
+        credentials::enter_by_password(call);
         if self.hide {
             call.head.headers.remove(header::AUTHORIZATION);
         }

@@ -212,6 +212,11 @@ impl Policy for LoadShed {
 
     fn response(&self, call: &mut Call, answer: &mut Response<Body>) {
         let Some(LetIn(at)) = call.take::<_, LetIn>(self) else { return };
+        // Whoever loads nothing takes no place, and says nothing about how long it takes: as short as that it never is again.
+        if is_from_here(call) {
+            drop(call.take::<_, Place>(self));
+            return;
+        }
         // What fails at once says nothing about how long answers take, and neither does what the gateway answers.
         let is_late = call
             .record
@@ -223,6 +228,14 @@ impl Policy for LoadShed {
             self.state.sample(now.saturating_duration_since(at), now);
         }
     }
+}
+
+/// Whether an answer is a policy's own or was kept: nothing behind the gateway was asked for it, or had none.
+fn is_from_here(call: &Call) -> bool {
+    let record = &call.record;
+    record.stopped_by.is_some()
+        || matches!(record.cache, Some("hit" | "stale" | "stale-if-error"))
+        || record.ai.as_ref().is_some_and(|ai| ai.cache == Some("hit"))
 }
 
 #[cfg(test)]

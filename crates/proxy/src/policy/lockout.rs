@@ -75,6 +75,8 @@ struct State {
 struct Trying {
     marks: Vec<(LockoutBy, Mark)>,
     place: Place,
+    /// It shows one credential alone: one that is good is that.
+    is_alone: bool,
     /// Others may have counted failures that a good sign-in takes back.
     is_failing: bool,
 }
@@ -128,17 +130,17 @@ impl Lockout {
         let shown =
             names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
         let shown: Vec<&HeaderName> = shown.collect();
-        let in_query = || {
-            self.parameters
-                .iter()
-                .any(|name| !matches!(credentials::in_query(&call.head.uri, name), Ok(None)))
-        };
-        if shown.is_empty() && !in_query() {
+        let in_query = |name: &&String| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
+        let things = shown.len() + self.parameters.iter().filter(in_query).count();
+        if things == 0 {
             return None;
         }
         let address = self.address(call.client);
-        let authorization = call.head.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-        let user = authorization.and_then(basic_auth::parse).map(|(user, _)| name::folded(&user));
+        // Where nobody looks at it, a name is no guess.
+        let looks = shown.contains(&&header::AUTHORIZATION);
+        let authorization = call.head.headers.get(header::AUTHORIZATION).filter(|_| looks);
+        let user = authorization.and_then(|value| basic_auth::parse(value.as_bytes()));
+        let user = user.map(|(user, _)| name::folded(&user));
         let mut marks = Vec::with_capacity(self.by.len());
         for by in &self.by {
             let mark = match by {
@@ -152,7 +154,7 @@ impl Lockout {
             marks.extend(mark.map(|mark| (*by, mark)));
         }
         let place = self.mark(b"place", &[&address]);
-        Some(Trying { marks, place, is_failing: false })
+        Some(Trying { marks, place, is_alone: things == 1, is_failing: false })
     }
 
     /// The beginning of the key that is shown, in a header or the query.
@@ -339,12 +341,21 @@ impl Policy for Lockout {
         let is_judged_there =
             !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
         if is_known || is_judged_there {
-            // With one password of one's own nobody tries those of others for ever.
-            let marks = trying.marks.iter().filter(|(by, _)| *by != LockoutBy::Address);
+            // With one password, or key, of one's own nobody tries those of others for ever.
+            let is_judged_there = is_judged_there && trying.is_alone;
+            let by_key = trying.is_alone && (call.shown_key.is_some() || call.token.is_some());
+            let by_password = credentials::was_by_password(call);
+            let is_good = |by: LockoutBy| match by {
+                LockoutBy::Address => false,
+                LockoutBy::User | LockoutBy::UserAtAddress => by_password || is_judged_there,
+                LockoutBy::Key => by_key || is_judged_there,
+            };
+            let marks = trying.marks.iter().filter(|(by, _)| is_good(*by));
             let marks: Vec<Mark> = marks.map(|(_, mark)| *mark).collect();
             marks.iter().for_each(|mark| self.state.attempts.succeed(mark, &trying.place));
             if let Some(store) = self.store.clone()
                 && trying.is_failing
+                && !marks.is_empty()
             {
                 tokio::task::spawn_local(async move { store.forgive(&marks, &trying.place).await });
             }

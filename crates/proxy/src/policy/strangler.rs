@@ -64,6 +64,20 @@ struct Sent {
     is_new: bool,
 }
 
+/// A call that the new service has not answered yet. Where the client leaves before, it is dropped with the call.
+struct Awaited {
+    standing: Option<Arc<Standing>>,
+    at: Instant,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(standing) = self.standing.take() {
+            standing.left(self.at, Instant::now());
+        }
+    }
+}
+
 /// The cookie that a caller is given.
 struct Given(HeaderValue);
 
@@ -219,6 +233,7 @@ impl Policy for Strangler {
         call.traffic().moved = Some(Moved { rule: rule.name.clone(), side, why });
         if is_new {
             steer::steer(call, &rule.target);
+            call.keep(self, Awaited { standing: Some(rule.standing.clone()), at: now });
         }
         call.keep(self, Sent { rule: index, at: now, is_new });
         Flow::Continue
@@ -228,6 +243,9 @@ impl Policy for Strangler {
         if let Some(Given(cookie)) = call.take::<_, Given>(self) {
             answer.headers_mut().append(header::SET_COOKIE, cookie);
         }
+        if let Some(mut awaited) = call.take::<_, Awaited>(self) {
+            awaited.standing = None;
+        }
         let Some(Sent { rule, at, is_new: true }) = call.take::<_, Sent>(self) else { return };
         let Some(rule) = self.rules.get(rule) else { return };
         // Somebody nearer to the client knew the answer, and the new service was not asked.
@@ -235,16 +253,7 @@ impl Policy for Strangler {
             return;
         }
         let Some(is_failure) = failed(call, answer) else { return };
-        rule.standing.progress.ended(is_failure);
-        let Some(cutover) = &rule.standing.cutover else { return };
-        if let Some(returned) = cutover.on_result(at, Instant::now(), is_failure) {
-            rule.standing.progress.returned();
-            tracing::warn!(
-                rule = %rule.name, upstream = %rule.target.upstream.name,
-                failure_rate = returned.failure_rate, slow_rate = returned.slow_rate,
-                "everybody returns to the old system: the new one fails"
-            );
-        }
+        rule.standing.ended(at, Instant::now(), is_failure);
     }
 }
 

@@ -4,13 +4,14 @@
 //! two processes that live beside each other during an upgrade do not both take a request for the first.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use proxy::ledger::answers::{Answers, Found};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 /// The file in the data directory.
 const FILE: &str = "answers.db";
@@ -32,10 +33,20 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE INDEX IF NOT EXISTS answers_ends ON answers (owner, ends, bytes);
 ";
 
+/// Of what an owner may keep, the part that is made free at a time: what it has is not added up for each answer.
+const FREED_PART: i64 = 256;
+
 /// Kept answers.
 pub(crate) struct Kept {
     folder: PathBuf,
-    open: Mutex<Option<Connection>>,
+    open: Mutex<Option<Open>>,
+}
+
+/// The file.
+struct Open {
+    connection: Connection,
+    /// Bytes that each owner has at most, for all that this process knows.
+    totals: HashMap<String, i64>,
 }
 
 impl Kept {
@@ -44,19 +55,19 @@ impl Kept {
         Self { folder, open: Mutex::default() }
     }
 
-    fn with<T>(&self, run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, String> {
-        let mut open: MutexGuard<'_, Option<Connection>> =
-            self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn with<T>(&self, run: impl FnOnce(&mut Open) -> rusqlite::Result<T>) -> Result<T, String> {
+        let mut open: MutexGuard<'_, Option<Open>> = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.folder.join(FILE);
         let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let connection = match &mut *open {
-            Some(connection) => connection,
+        let open = match &mut *open {
+            Some(open) => open,
             none => {
                 crate::run::data_dir(&self.folder).map_err(|error| told(&error))?;
-                none.insert(connect(&path).map_err(|error| told(&error))?)
+                let connection = connect(&path).map_err(|error| told(&error))?;
+                none.insert(Open { connection, totals: HashMap::new() })
             }
         };
-        run(connection).map_err(|error| told(&error))
+        run(open).map_err(|error| told(&error))
     }
 }
 
@@ -66,6 +77,26 @@ fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(SCHEMA)?;
     connection.execute("DELETE FROM answers WHERE ends <= ?1", params![now()])?;
     Ok(connection)
+}
+
+/// Adds up what an owner has, and forgets its oldest answers where that is too much; what is left.
+fn make_room(batch: &Transaction<'_>, owner: &str, bound: i64) -> rusqlite::Result<i64> {
+    let mut total: i64 = batch
+        .prepare("SELECT COALESCE(SUM(bytes), 0) FROM answers WHERE owner = ?1")?
+        .query_row(params![owner], |row| row.get(0))?;
+    if total <= bound {
+        return Ok(total);
+    }
+    while total > bound - bound / FREED_PART {
+        let oldest: Option<(Vec<u8>, i64)> = batch
+            .prepare("SELECT key, bytes FROM answers WHERE owner = ?1 AND bytes > 0 ORDER BY ends LIMIT 1")?
+            .query_row(params![owner], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((oldest, bytes)) = oldest else { break };
+        batch.prepare("DELETE FROM answers WHERE key = ?1")?.execute(params![oldest])?;
+        total -= bytes;
+    }
+    Ok(total)
 }
 
 /// Milliseconds since 1970: processes have no other clock in common.
@@ -87,9 +118,9 @@ impl Answers for Kept {
         token: &str,
         lease: Duration,
     ) -> Result<Found, String> {
-        self.with(|connection| {
+        self.with(|open| {
             let now = now();
-            let batch = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let batch = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let known: Option<(Vec<u8>, Option<Vec<u8>>)> = batch
                 .prepare("SELECT fingerprint, answer FROM answers WHERE key = ?1 AND ends > ?2")?
                 .query_row(params![key, now], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -129,7 +160,7 @@ impl Answers for Kept {
         ttl: Duration,
         bytes_max: usize,
     ) -> Result<(), String> {
-        self.with(|connection| {
+        self.with(|Open { connection, totals }| {
             let now = now();
             let batch = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let known: Option<String> = batch
@@ -150,28 +181,21 @@ impl Answers for Kept {
             batch
                 .prepare("DELETE FROM answers WHERE owner = ?1 AND ends <= ?2")?
                 .execute(params![owner, now])?;
-            let all: i64 = batch
-                .prepare("SELECT COALESCE(SUM(bytes), 0) FROM answers WHERE owner = ?1")?
-                .query_row(params![owner], |row| row.get(0))?;
-            let mut excess = all.saturating_sub(i64::try_from(bytes_max).unwrap_or(i64::MAX));
-            while excess > 0 {
-                let oldest: Option<(Vec<u8>, i64)> = batch
-                    .prepare(
-                        "SELECT key, bytes FROM answers WHERE owner = ?1 AND bytes > 0 ORDER BY ends LIMIT 1",
-                    )?
-                    .query_row(params![owner], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()?;
-                let Some((oldest, bytes)) = oldest else { break };
-                batch.prepare("DELETE FROM answers WHERE key = ?1")?.execute(params![oldest])?;
-                excess -= bytes;
-            }
-            batch.commit()
+            let bound = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+            let total = totals.get(owner).map(|total| total.saturating_add(bytes));
+            let total = match total.filter(|total| *total <= bound) {
+                Some(total) => total,
+                None => make_room(&batch, owner, bound)?,
+            };
+            batch.commit()?;
+            totals.insert(owner.to_owned(), total);
+            Ok(())
         })
     }
 
     fn release(&self, key: &[u8], token: &str) -> Result<(), String> {
-        self.with(|connection| {
-            connection
+        self.with(|open| {
+            open.connection
                 .prepare("DELETE FROM answers WHERE key = ?1 AND token = ?2 AND answer IS NULL")?
                 .execute(params![key, token])?;
             Ok(())
@@ -223,7 +247,7 @@ mod tests {
         assert_eq!(kept.begin("q", &[0], b"f", "t", LEASE), Ok(Found::Nothing));
         assert!(matches!(kept.begin("q", &[49], b"f", "t", LEASE), Ok(Found::Answer(_))));
         let left: i64 = kept
-            .with(|connection| connection.query_row("SELECT SUM(bytes) FROM answers", [], |row| row.get(0)))
+            .with(|open| open.connection.query_row("SELECT SUM(bytes) FROM answers", [], |row| row.get(0)))
             .expect("a number");
         assert!(left <= 20_000, "{left}");
     }

@@ -1,6 +1,7 @@
 //! The first request with a key on its way: out of its client's reach, so that it ends whoever waits for it.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -55,14 +56,18 @@ impl Claim {
         let (fingerprint, ttl) = (self.fingerprint, self.terms.ttl);
         self.terms.store.finish(Ended { place, fingerprint, token, answer, ttl }).await;
     }
+
+    fn give_back(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            self.terms.counted.note(UNKEPT);
+            self.terms.store.release(&self.place, &self.token);
+        }
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.is_open {
-            self.terms.counted.note(UNKEPT);
-            self.terms.store.release(&self.place, &self.token);
-        }
+        self.give_back();
     }
 }
 
@@ -161,11 +166,7 @@ async fn alone(mut claim: Claim, next: Next, mut own: Box<Call>, tell: oneshot::
             parts.headers.insert(NOT_KEPT, HeaderValue::from_static("not-kept"));
             too_large(&mut claim).await;
         }
-        Copying::Not => {
-            claim.is_open = false;
-            claim.terms.counted.note(UNKEPT);
-            claim.terms.store.release(&claim.place, &claim.token);
-        }
+        Copying::Not => claim.give_back(),
         Copying::Into(..) => {}
     }
     if body.is_empty() {
@@ -179,7 +180,8 @@ async fn alone(mut claim: Claim, next: Next, mut own: Box<Call>, tell: oneshot::
     pump(&mut claim, &mut body, copy, &frames, is_alone).await;
 }
 
-/// Passes an answer on, and makes a copy of it. Where nobody reads it any more, only for the copy.
+/// Passes an answer on, and makes a copy of it. What is copied does not wait for whoever reads it, nor does it need anybody who
+/// does: a client that takes its time would hold the key for longer than its lease, and the request be done twice.
 async fn pump(
     claim: &mut Claim,
     body: &mut Body,
@@ -187,20 +189,31 @@ async fn pump(
     frames: &mpsc::Sender<Passed>,
     mut is_alone: bool,
 ) {
-    let mut patience = Duration::MAX;
-    loop {
-        if is_alone {
-            patience = patience.min(claim.terms.lease);
-            if !matches!(copy, Copying::Into(..)) {
-                return;
-            }
+    // What is ahead of the client, no more than is copied.
+    let mut ahead: VecDeque<Frame<Bytes>> = VecDeque::new();
+    let end = loop {
+        let is_copied = matches!(copy, Copying::Into(..));
+        if is_alone && !is_copied {
+            return;
         }
-        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-        let frame = match is_alone {
-            true => tokio::time::timeout(patience, frame)
-                .await
-                .unwrap_or_else(|_| Some(Err(Failure::gateway(Stage::Policy, Problem::UpstreamTimeout)))),
-            false => frame.await,
+        let patience = if is_alone { claim.terms.lease } else { Duration::MAX };
+        let next = tokio::time::timeout(patience, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
+        let frame = tokio::select! {
+            biased;
+            room = frames.reserve(), if !ahead.is_empty() => {
+                match (room, ahead.pop_front()) {
+                    (Ok(room), Some(frame)) => room.send(Passed::Frame(Ok(frame))),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => {
+                        is_alone = true;
+                        ahead.clear();
+                    }
+                }
+                continue;
+            }
+            frame = next, if is_copied || ahead.is_empty() => {
+                frame.unwrap_or_else(|_| Some(Err(Failure::gateway(Stage::Policy, Problem::UpstreamTimeout))))
+            }
         };
         match frame {
             Some(Ok(frame)) => {
@@ -211,20 +224,27 @@ async fn pump(
                 if body.is_end_stream() || frame.is_trailers() {
                     keep(claim, &mut copy).await;
                 }
-                is_alone = is_alone || frames.send(Passed::Frame(Ok(frame))).await.is_err();
+                if !is_alone {
+                    ahead.push_back(frame);
+                }
             }
+            // What broke off is not kept: the claim is given back.
             Some(Err(failure)) => {
-                // What broke off is not kept: the claim is given back.
-                let _ = frames.send(Passed::Frame(Err(failure))).await;
-                return;
+                claim.give_back();
+                break Passed::Frame(Err(failure));
             }
             None => {
                 keep(claim, &mut copy).await;
-                let _ = frames.send(Passed::End).await;
-                return;
+                break Passed::End;
             }
         }
+    };
+    for frame in ahead {
+        if frames.send(Passed::Frame(Ok(frame))).await.is_err() {
+            return;
+        }
     }
+    let _ = frames.send(end).await;
 }
 
 async fn too_large(claim: &mut Claim) {

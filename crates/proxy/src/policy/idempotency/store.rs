@@ -1,6 +1,7 @@
 //! Where keys and answers are: in this process, in its data directory, or in the store that gateways share.
 //!
-//! Whoever begins a key is given a token; only that one's answer is kept, and only that one gives the key free.
+//! Whoever begins a key is given a token; only that one's answer is kept, and only that one gives the key free. A key is begun
+//! away from the call that shows it: when that has left, or is told that the store is away, nobody is left to give it free.
 
 use std::{
     sync::{
@@ -12,7 +13,7 @@ use std::{
 
 use ::redis::{Script, Value};
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::local::Memory;
 use crate::{
@@ -21,17 +22,19 @@ use crate::{
         answers::{Answers, Found},
         shared::Accounts,
     },
+    redis::Unanswered,
 };
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin.lua")));
 static FINISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("finish.lua")));
 static RELEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("release.lua")));
 
-/// How often, and after which pause, an answer is told again to a store that is away.
+/// How often, and after which pause, an answer is told again to a store that is away, or a key given free.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A store.
+#[derive(Clone)]
 pub(super) enum Store {
     Memory(Arc<Memory>),
     Kept { answers: Option<Arc<dyn Answers>>, place: String, bytes_max: usize, background: Handle },
@@ -71,6 +74,34 @@ pub(super) struct Ended {
     pub(super) ttl: Duration,
 }
 
+/// What a key was found to be, on its way to whoever asked. A claim that nobody hears of gives its key free.
+struct Unheard {
+    store: Store,
+    place: Place,
+    /// What the claim was made with, where there may be one.
+    token: Option<String>,
+    found: Option<Result<Begun, Away>>,
+}
+
+impl Unheard {
+    /// Hears of it: from now on the claim is the hearer's.
+    fn heard(mut self) -> Result<Begun, Away> {
+        let found = self.found.take().unwrap_or(Err(Away));
+        if found.is_ok() {
+            self.token = None;
+        }
+        found
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if let Some(token) = &self.token {
+            self.store.release(&self.place, token);
+        }
+    }
+}
+
 impl Store {
     /// Begins a request, unless there is one with its key.
     pub(super) async fn begin(
@@ -79,33 +110,64 @@ impl Store {
         fingerprint: [u8; 32],
         lease: Duration,
     ) -> Result<Begun, Away> {
+        let background = match self {
+            Self::Memory(_) => return self.ask(place, fingerprint, lease).await.1,
+            Self::Kept { background, .. } | Self::Redis { background, .. } => background,
+        };
+        let (tell, told) = oneshot::channel();
+        let (store, place) = (self.clone(), place.clone());
+        background.spawn(async move {
+            let (token, found) = store.ask(&place, fingerprint, lease).await;
+            // Nobody hears it where the call has left meanwhile.
+            let _ = tell.send(Unheard { store, place, token, found: Some(found) });
+        });
+        told.await.map_or(Err(Away), Unheard::heard)
+    }
+
+    /// Asks; with the token where the key may be this request's by now, and nobody else gives it free.
+    async fn ask(
+        &self,
+        place: &Place,
+        fingerprint: [u8; 32],
+        lease: Duration,
+    ) -> (Option<String>, Result<Begun, Away>) {
         match self {
-            Self::Memory(memory) => Ok(memory.begin(&place.digest, fingerprint, lease, Instant::now())),
+            Self::Memory(memory) => {
+                (None, Ok(memory.begin(&place.digest, fingerprint, lease, Instant::now())))
+            }
             Self::Kept { answers, place: owner, background, .. } => {
-                let (answers, owner) = (answers.clone().ok_or(Away)?, owner.clone());
-                let (key, token) = (place.digest, token());
+                let Some(answers) = answers.clone() else { return (None, Err(Away)) };
+                let (owner, key, token) = (owner.clone(), place.digest, token());
                 let work = {
                     let token = token.clone();
                     move || answers.begin(&owner, &key, &fingerprint, &token, lease)
                 };
                 match background.spawn_blocking(work).await {
-                    Ok(Ok(Found::Nothing)) => Ok(Begun::First(token)),
-                    Ok(Ok(Found::InFlight)) => Ok(Begun::InFlight),
-                    Ok(Ok(Found::Answer(answer))) => Ok(Begun::Done(answer.into())),
-                    Ok(Ok(Found::Another)) => Ok(Begun::Mismatch),
+                    Ok(Ok(Found::Nothing)) => (Some(token.clone()), Ok(Begun::First(token))),
+                    Ok(Ok(Found::InFlight)) => (None, Ok(Begun::InFlight)),
+                    Ok(Ok(Found::Answer(answer))) => (None, Ok(Begun::Done(answer.into()))),
+                    Ok(Ok(Found::Another)) => (None, Ok(Begun::Mismatch)),
                     Ok(Err(error)) => {
                         complain(&error);
-                        Err(Away)
+                        (None, Err(Away))
                     }
-                    Err(_) => Err(Away),
+                    Err(_) => (None, Err(Away)),
                 }
             }
             Self::Redis { accounts, .. } => {
                 let token = accounts.next_id();
                 let arguments = [hex(&fingerprint), token.clone(), lease.as_millis().max(1).to_string()];
                 let keys = [key(accounts, place)];
-                let value = accounts.client().eval(&BEGIN, &keys, &arguments).await.map_err(|_| Away)?;
-                read(&value, token).ok_or(Away)
+                match accounts.client().eval(&BEGIN, &keys, &arguments).await {
+                    Ok(value) => match read(&value, token.clone()) {
+                        Some(first @ Begun::First(_)) => (Some(token), Ok(first)),
+                        Some(other) => (None, Ok(other)),
+                        None => (None, Err(Away)),
+                    },
+                    // It may do later what it has not answered.
+                    Err(Unanswered::Unknown) => (Some(token), Err(Away)),
+                    Err(Unanswered::Away | Unanswered::Refused) => (None, Err(Away)),
+                }
             }
         }
     }
@@ -170,8 +232,13 @@ impl Store {
                 let (keys, arguments) = ([key(accounts, place)], [token.to_owned()]);
                 let accounts = accounts.clone();
                 background.spawn(async move {
-                    // What is not given free now is when its lease ends.
-                    let _ = accounts.client().eval(&RELEASE, &keys, &arguments).await;
+                    // What cannot be given free in that time is when its lease ends.
+                    for _ in 0..TRIES {
+                        if accounts.client().eval(&RELEASE, &keys, &arguments).await.is_ok() {
+                            return;
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
                 });
             }
         }

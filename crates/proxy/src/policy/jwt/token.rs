@@ -6,7 +6,7 @@ use base64::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
@@ -39,7 +39,13 @@ pub(crate) struct Token<'a> {
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<Value>,
+    /// Whatever it says, `null` too: an empty list is none that may be there.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(from).map(|_| true)
 }
 
 impl<'a> Token<'a> {
@@ -56,7 +62,7 @@ impl<'a> Token<'a> {
         let header = BASE64URL.decode(header).map_err(|_| "the header is not base64url")?;
         let header: Header =
             serde_json::from_slice(&header).map_err(|_| "the header is not what it should be")?;
-        if header.crit.is_some() {
+        if header.crit {
             // RFC 7515 §4.1.11: an extension that is critical and not understood refuses the token.
             return Err("the token needs an extension that is not supported");
         }

@@ -104,7 +104,11 @@ impl Inner {
         let known = self.provider.known().await.ok_or_else(provider_away)?;
         let claims = judge::verified(&self.provider, &known, &token).await.map_err(refused)?;
         let logout = self.wanted(None).judge_logout(&claims, SystemTime::now()).map_err(refused)?;
-        if self.state.tokens.has(Of::Token, &logout.id, 0) {
+        let is_used = match &self.store {
+            Store::Redis(shared) => shared.is_used(&logout.id).await.map_err(|store::Away| store_away())?,
+            Store::Cookie => self.state.tokens.has(Of::Token, &logout.id, 0),
+        };
+        if is_used {
             return Err(refused("it was used before"));
         }
         let (of, value) = match (&logout.session, &logout.subject) {
@@ -119,7 +123,16 @@ impl Inner {
             Store::Cookie => drop(self.state.ended.note(of, value, now, self.forgotten(now))),
         }
         // Not before all has ended: whoever was told that it has not, sends the token again.
-        self.state.tokens.note(Of::Token, &logout.id, now, now.saturating_add(TOKEN_MEMORY_MILLIS));
+        match &self.store {
+            Store::Redis(shared) => {
+                let noted = shared.note_used(&logout.id, TOKEN_MEMORY_MILLIS).await;
+                noted.map_err(|store::Away| store_away())?;
+            }
+            Store::Cookie => {
+                let until = now.saturating_add(TOKEN_MEMORY_MILLIS);
+                self.state.tokens.note(Of::Token, &logout.id, now, until);
+            }
+        }
         self.note(call, Became::Ended);
         Ok(Verdict::Answer(Box::new(plain(StatusCode::OK))))
     }

@@ -39,6 +39,7 @@ static LIST: LazyLock<Script> = LazyLock::new(|| {
 });
 static LISTED: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('ZRANGE', KEYS[1], 0, -1)"));
+static IS_THERE: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('EXISTS', KEYS[1])"));
 static UNLIST: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('ZREM', KEYS[1], ARGV[1])"));
 
@@ -152,6 +153,20 @@ impl Shared {
     pub(super) async fn unlock(&self, name: &str, Lock(mine): Lock) {
         // What is not given free now is so when its time ends.
         let _ = self.ask(&UNLOCK, self.key("lock", name), &[mine]).await;
+    }
+
+    /// Whether a logout token was used, at whichever gateway.
+    pub(super) async fn is_used(&self, id: &str) -> Result<bool, Away> {
+        Ok(self.ask(&IS_THERE, self.used_key(id), &[]).await? == Value::Int(1))
+    }
+
+    /// Notes that a logout token is used, for so long.
+    pub(super) async fn note_used(&self, id: &str, millis: u64) -> Result<(), Away> {
+        self.ask(&PUT, self.used_key(id), &["1".to_owned(), millis.to_string()]).await.map(drop)
+    }
+
+    fn used_key(&self, id: &str) -> String {
+        self.key("used", &hex(&mark(Of::Token, &format!("{}\0{id}", self.context))))
     }
 
     fn listed_key(&self, of: Of, value: &str) -> String {

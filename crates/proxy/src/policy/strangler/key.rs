@@ -96,7 +96,7 @@ fn shown<'c>(call: &'c Call, name: &str) -> Option<&'c [u8]> {
 }
 
 fn cookie_of(cookie: &StranglerCookie, value: &str, call: &Call) -> Option<HeaderValue> {
-    let secure = if call.peer.tls.is_some() { "; Secure" } else { "" };
+    let secure = if call.is_https() { "; Secure" } else { "" };
     let (name, age) = (&cookie.name, cookie.ttl.as_secs());
     HeaderValue::from_str(&format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}"))
         .ok()

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use resilience::cutover::Cutover;
+use resilience::cutover::{Cutover, Returned};
 use serde::Serialize;
 use telemetry::{Collect, Exposition};
 
@@ -129,6 +129,26 @@ impl Standing {
             (false, true) => (false, "returned"),
             (false, false) => (false, "share"),
         }
+    }
+
+    /// The new service has answered a call, or failed it.
+    pub(super) fn ended(&self, began: Instant, now: Instant, is_failure: bool) {
+        self.progress.ended(is_failure);
+        self.note(self.cutover.as_ref().and_then(|cutover| cutover.on_result(began, now, is_failure)));
+    }
+
+    /// The client has left before the new service has answered.
+    pub(super) fn left(&self, began: Instant, now: Instant) {
+        self.note(self.cutover.as_ref().and_then(|cutover| cutover.on_left(began, now)));
+    }
+
+    fn note(&self, returned: Option<Returned>) {
+        let Some(Returned { failure_rate, slow_rate }) = returned else { return };
+        self.progress.returned();
+        tracing::warn!(
+            rule = %self.rule, upstream = %self.to, failure_rate, slow_rate,
+            "everybody returns to the old system: the new one fails"
+        );
     }
 
     fn status(&self, route: String, now: Instant) -> StranglerStatus {

@@ -137,9 +137,33 @@ fn a_password_may_be_what_argon2_makes_of_it_and_is_computed_once_for_a_while() 
         assert_eq!(signed("ann:correct horse"), 200);
     }
     assert!(began.elapsed() < slowly * 20, "{:?} for twenty, {slowly:?} for a wrong one", began.elapsed());
+    // So is what is wrong, of users that there are and of others: another way in may know them, and is asked after this.
+    for pair in ["ann:wrong", "nobody:wrong"] {
+        assert_eq!(signed(pair), 401);
+        let began = Instant::now();
+        (0..20).for_each(|_| assert_eq!(signed(pair), 401));
+        assert!(
+            began.elapsed() < slowly * 20,
+            "{pair}: {:?} for twenty, {slowly:?} for one",
+            began.elapsed()
+        );
+    }
     assert!(
         !gateway.stderr().contains("literal secret"),
         "a hash is meant to stand there: {}",
         gateway.stderr()
     );
+}
+
+#[test]
+fn many_calls_of_one_user_at_once_are_judged_by_one_hash() {
+    let (_, made) = hash(&["--password"], "correct horse\n");
+    let consumers = format!("consumers: [{{name: gold, basic: [{{username: ann, password: '{made}'}}]}}]");
+    let gateway = gateway(&consumers, "basicAuth: {}");
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let call = || ask(&gateway, "/", &basic("ann:correct horse")).status;
+        let all: Vec<_> = (0..100).map(|_| scope.spawn(call)).collect();
+        all.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    assert_eq!(statuses, [200; 100]);
 }

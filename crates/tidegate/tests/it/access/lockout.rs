@@ -112,6 +112,69 @@ fn a_guess_beside_something_good_is_a_failure() {
 }
 
 #[test]
+fn what_is_good_by_itself_forgives_no_guesses_of_what_it_is_shown_beside() {
+    let key = "\nx-api-key: web-key-of-the-test";
+    let wrong = basic("ann:wrong");
+    for by in ["user", "userAtAddress"] {
+        let gateway = gateway(
+            &format!("by: [{by}], maxFailures: 3"),
+            "{anyOf: {policies: [{keyAuth: {headers: [x-api-key]}}, {basicAuth: {}}]}}",
+        );
+        assert_eq!([0; 2].map(|_| from(&gateway, "192.0.2.1", &wrong)), [401, 401]);
+        // The key lets in before the password is looked at, so that this says nothing of the user.
+        assert_eq!(from(&gateway, "192.0.2.1", &format!("{key}{wrong}")), 200);
+        assert_eq!(from(&gateway, "192.0.2.1", &wrong), 401);
+        assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:pass:word")), 429, "{by}");
+    }
+    let gateway = gateway(
+        "by: [key], maxFailures: 3, keyPrefix: 8",
+        "{anyOf: {policies: [{basicAuth: {}}, {keyAuth: {headers: [x-api-key]}}]}}",
+    );
+    let guess = "\nx-api-key: gold-keyX";
+    assert_eq!([0; 2].map(|_| from(&gateway, "192.0.2.1", guess)), [401, 401]);
+    assert_eq!(from(&gateway, "192.0.2.1", "\nx-api-key: gold-key-of-the-test"), 200, "it forgives itself");
+    assert_eq!([0; 3].map(|_| from(&gateway, "192.0.2.1", guess)), [401, 401, 401]);
+    assert_eq!(from(&gateway, "192.0.2.1", "\nx-api-key: gold-key-of-the-test"), 429);
+    // Another route, where nobody looks at passwords, tells as little.
+    let routes = Gateway::start(&format!(
+        "trustedProxies: [127.0.0.0/8]
+globalPolicies: [{{lockout: {{by: [userAtAddress], maxFailures: 3}}}}]
+{CONSUMERS}
+routes:
+  - {{name: keys, match: [{{path: {{prefix: /keys}}}}], policies: [{{keyAuth: {{headers: [x-api-key]}}}}], respond: {{}}}}
+  - {{name: people, match: [{{path: {{prefix: /}}}}], policies: [{{basicAuth: {{}}}}], respond: {{}}}}
+"
+    ));
+    assert_eq!([0; 2].map(|_| from(&routes, "192.0.2.1", &wrong)), [401, 401]);
+    assert_eq!(ask(&routes, "/keys", &format!("{key}{wrong}\nx-forwarded-for: 192.0.2.1")).status, 200);
+    assert_eq!(from(&routes, "192.0.2.1", &wrong), 401);
+    assert_eq!(from(&routes, "192.0.2.1", &basic("ann:pass:word")), 429);
+}
+
+#[test]
+fn each_of_two_lockouts_is_told_of_a_guess_beside_something_good() {
+    let gateway = Gateway::with(
+        "policies: [{lockout: {by: [address], maxFailuresPerAddress: 3}}]",
+        &format!(
+            "{CONSUMERS}
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies:
+      - anyOf: {{policies: [{{keyAuth: {{headers: [x-api-key]}}}}, {{basicAuth: {{}}}}]}}
+      - lockout: {{by: [key], maxFailures: 100}}
+    respond: {{body: welcome}}
+"
+        ),
+    );
+    let good = basic("bob:pass:word");
+    for n in 0..3 {
+        assert_eq!(ask(&gateway, "/", &format!("{good}\nx-api-key: guess-{n}")).status, 200, "{n}");
+    }
+    assert_eq!(ask(&gateway, "/", &good).status, 429, "the listener's has counted, too");
+}
+
+#[test]
 fn keys_are_counted_by_address_and_by_their_beginning() {
     let by_address = gateway(
         "by: [address], maxFailuresPerAddress: 3, exempt: [192.0.2.9/32]",

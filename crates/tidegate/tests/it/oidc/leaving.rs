@@ -86,6 +86,13 @@ fn the_provider_ends_sessions_on_all_gateways_that_share_them() {
     sign_out_at_provider(&world, &mut ann);
     eventually("it has ended at the other gateway", || elsewhere.fetch(&url).status == 401);
     assert_eq!(bob.fetch(&world.url("/x")).status, 200);
+    // A logout token counts once, at whichever of them.
+    world.gateway.record("the logout", |record| record["sign_in"] == "ended");
+    let told = get(world.provider, "/control?told").expect("the provider answers").json();
+    let body = told[0].as_str().expect("a form").to_owned();
+    let form = "\ncontent-type: application/x-www-form-urlencoded";
+    let url = format!("http://{}/oidc/backchannel-logout", second.address);
+    assert_eq!(Browser::default().send("POST", &url, form, &body).status, 400);
 }
 
 #[test]

@@ -2,11 +2,15 @@
 
 use std::io::Write;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 
 use super::telling;
 use crate::{
     harness::{Answer, Gateway, Upstream, free_port},
+    policies::tokens::{Signer, claims, jwks},
     wire::tls::{Authority, Issued, client, dial},
 };
 
@@ -117,6 +121,35 @@ fn a_certificate_is_somebodys_by_what_it_says() {
             .metric(&format!("tidegate_mtls_total{{policy=\"routes/r/mtls\",outcome=\"{outcome}\"}}"))
     };
     assert_eq!((count("known"), count("refused"), count("missing")), (Some(2.0), Some(4.0), Some(1.0)));
+}
+
+#[test]
+fn a_token_that_is_bound_to_a_certificate_is_good_on_its_connections_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (signer, keys) = (Signer::new("ES256", "one"), folder.path().join("jwks.json"));
+    std::fs::write(&keys, jwks(&[&signer])).expect("a file");
+    let world = World::start(
+        &format!(
+            "[{{jwt: {{issuer: https://id.example.test, audiences: [shop], algorithms: [ES256], jwks: {{file: '{}'}}}}}}]",
+            keys.display()
+        ),
+        "",
+    );
+    let (own, other) = (world.clients.issue(&["cart"]), world.clients.issue(&["cart"]));
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &own.cert);
+    let thumbprint = URL_SAFE_NO_PAD.encode(digest);
+    let bearer = |proof: serde_json::Value| {
+        let token = signer.sign(&claims(|claims| claims["cnf"] = proof));
+        format!("\nauthorization: Bearer {token}")
+    };
+    let bound = bearer(serde_json::json!({"x5t#S256": thumbprint}));
+    for (identity, status) in [(Some(&own), 200), (Some(&other), 401), (None, 401)] {
+        assert_eq!(world.visit(identity, &bound).status, status);
+    }
+    // What else it is bound to nobody looks at.
+    let further = bearer(serde_json::json!({"x5t#S256": thumbprint, "jkt": "x"}));
+    assert_eq!(world.visit(Some(&own), &further).status, 401);
+    assert_eq!(world.visit(None, &bearer(serde_json::Value::Null)).status, 200);
 }
 
 #[test]

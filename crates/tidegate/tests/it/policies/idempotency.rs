@@ -169,6 +169,36 @@ fn in_redis_all_gateways_have_one_first_and_when_it_hangs_the_choice_holds() {
 }
 
 #[test]
+fn a_key_that_redis_gives_too_late_is_free_again() {
+    let redis = Redis::start();
+    let (upstream, _count) = numbering();
+    let gateway = |timeout: &str| {
+        let rest = format!("redis: {{addresses: [\"127.0.0.1:{}\"], timeout: {timeout}}}\n", redis.port);
+        let gateway = before(&upstream, "{idempotency: {store: redis}}", &rest);
+        eventually("a connection to redis", || gateway.metric("tidegate_redis_up ") == Some(1.0));
+        gateway
+    };
+    let [patient, hasty] = ["5s", "100ms"].map(gateway);
+    assert_eq!(post(&patient, "/", "\nidempotency-key: known-script", "").status, 201);
+    redis.signal("STOP");
+    let late = post(&hasty, "/", "\nidempotency-key: late", "");
+    let mut stream = TcpStream::connect(patient.address).expect("a connection");
+    stream
+        .write_all(b"POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\nidempotency-key: left\r\n\r\n")
+        .expect("sent");
+    pause(300);
+    drop(stream);
+    pause(300);
+    redis.signal("CONT");
+    assert_eq!(late.status, 503);
+    // Long before the lease of two minutes is over.
+    for (gateway, key) in [(&patient, "left"), (&hasty, "late")] {
+        let again = || post(gateway, "/", &format!("\nidempotency-key: {key}"), "").status;
+        eventually("the key is free", || again() == 201);
+    }
+}
+
+#[test]
 fn a_client_that_leaves_does_not_leave_its_request_half_done() {
     let (upstream, count) = numbering();
     let gateway = before(&upstream, "{idempotency: {}}", "");
@@ -184,6 +214,35 @@ fn a_client_that_leaves_does_not_leave_its_request_half_done() {
     assert_eq!(count.load(Ordering::SeqCst), 1, "it was done once");
     let record = gateway.record("the one that left", |record| record["status"] == 499);
     assert!(record["failure"]["reason"] == "client-left", "{record}");
+}
+
+#[test]
+fn a_client_that_reads_slowly_does_not_hold_its_key_beyond_its_lease() {
+    // More than the systems on both sides take without anybody reading it.
+    const BYTES: usize = 24 * 1024 * 1024;
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted_there = count.clone();
+    let upstream = Upstream::scripted(move |_| {
+        counted_there.fetch_add(1, Ordering::SeqCst);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+        Some([head.as_bytes(), vec![b'x'; BYTES].as_slice()].concat())
+    });
+    let gateway = before(&upstream, "{idempotency: {maxAnswerSize: 32MiB, lease: 1s}}", "");
+    let mut slow = TcpStream::connect(gateway.address).expect("a connection");
+    let request = "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 3\r\nidempotency-key: k\r\n\r\na=1";
+    slow.write_all(request.as_bytes()).expect("sent");
+    eventually("its answer is kept", || counted(&gateway, "kept") == Some(1.0));
+    pause(1_100);
+    let again = post(&gateway, "/", "\nidempotency-key: k", "a=1");
+    assert_eq!((again.status, again.body.len()), (200, BYTES));
+    assert_eq!(count.load(Ordering::SeqCst), 1, "it was done once");
+    // The first gets all of it, too.
+    let (mut heard, mut bytes) = (0, vec![0; 1 << 20]);
+    while heard < BYTES {
+        let length = slow.read(&mut bytes).expect("more of it");
+        assert!(length > 0, "after {heard}");
+        heard += length;
+    }
 }
 
 /// An upstream that does what the target says.

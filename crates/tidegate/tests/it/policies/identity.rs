@@ -1,7 +1,7 @@
 //! Who calls, where several policies may find out: one caller per call, whoever finds it.
 
 use super::{
-    super::harness::{Gateway, Upstream},
+    super::harness::{Client, Gateway, Upstream},
     ask, guarded, last,
     tokens::{Signer, claims, jwks},
 };
@@ -41,6 +41,19 @@ fn the_credentials_of_two_consumers_are_refused() {
     let both = ask(&gateway, "/", &format!("{EVE}\nx-api-key: web-key-of-the-test"));
     assert_eq!((both.status, both.problem().as_deref()), (401, Some("unauthenticated")), "{}", both.text());
     assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_key_among_subprotocols_that_nobody_has_judged_does_not_go_on() {
+    let ways = "[{anyOf: {policies: [{basicAuth: {}}, {keyAuth: {headers: [authorization]}}]}}]";
+    let (gateway, upstream) = guarded(ways, PEOPLE);
+    let mut client = Client::connect(gateway.address);
+    client.write(format!(
+        "GET / HTTP/1.1\r\nhost: a.test{}\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: chat, openai-insecure-api-key.made-up\r\n\r\n",
+        EVE.replace('\n', "\r\n")
+    ));
+    assert_eq!(client.read().map(|answer| answer.status), Some(200));
+    assert_eq!(last(&upstream).header("sec-websocket-protocol"), Some("chat"));
 }
 
 #[test]

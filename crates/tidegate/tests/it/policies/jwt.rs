@@ -53,6 +53,23 @@ fn a_token_goes_on_to_the_upstream_unless_it_is_to_be_hidden() {
 }
 
 #[test]
+fn people_whom_their_tokens_tell_apart_have_idempotency_keys_of_their_own() {
+    // Both come from one address, and are nobody's consumer.
+    let (gateway, _upstream, signer) = setup(BASE, ", {idempotency: {}}", "");
+    let replayed = |who: &str| {
+        let token = signer.sign(&claims(|claims| claims["sub"] = json!(who)));
+        let head = format!(
+            "POST /pay HTTP/1.1\nhost: a.test\ncontent-length: 3\nidempotency-key: order-1{}",
+            bearer(&token)
+        );
+        let answer = gateway.send(&head, b"a=1");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("idempotency-replayed").is_some()
+    };
+    assert_eq!(["ann", "bob", "ann", "bob"].map(replayed), [false, false, true, true]);
+}
+
+#[test]
 fn times_are_judged_with_the_leeway_that_is_set() {
     let (gateway, _upstream, signer) = setup(&format!("{BASE}, leeway: 30s"), "", "");
     for (change, status) in [

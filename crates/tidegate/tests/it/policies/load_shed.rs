@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    super::harness::{Gateway, Upstream, pause, read_request},
+    super::harness::{Gateway, Upstream, eventually, pause, read_request},
     refused, with_policies,
 };
 
@@ -120,6 +120,25 @@ fn the_limit_finds_its_level_and_what_is_let_in_is_served_as_fast_as_ever() {
     assert_eq!(gauge(&gateway, "in_flight"), 0.0);
     let refused = "tidegate_load_shed_calls_total{policy=\"routes/r/loadShed\",outcome=\"refused\"}";
     assert!(gateway.metric(refused) > Some(100.0));
+}
+
+#[test]
+fn kept_answers_say_nothing_about_how_long_the_upstream_takes_and_take_no_place() {
+    let upstream = Upstream::scripted(|_| {
+        pause(40);
+        let head = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\ncontent-length: 2";
+        Some(format!("{head}\r\n\r\nok").into_bytes())
+    });
+    let gateway = before(&upstream, "{loadShed: {minLimit: 4, maxLimit: 100}}, {cache: {}}");
+    assert_eq!(gateway.get("/kept").status, 200);
+    let kept = load(&gateway, 2, "/kept", Duration::from_secs(1));
+    assert!(kept.good.into_inner().expect("whole").len() > 100);
+    for n in 0..60 {
+        assert_eq!(gateway.get(&format!("/new/{n}")).status, 200);
+    }
+    let base = gauge(&gateway, "base_seconds");
+    assert!(base >= 0.035, "{base}");
+    eventually("all places are given back", || gauge(&gateway, "in_flight") == 0.0);
 }
 
 #[test]

@@ -224,6 +224,29 @@ fn slow_answers_and_a_service_that_is_not_there_bring_everybody_back_as_well() {
 }
 
 #[test]
+fn a_service_that_hangs_until_clients_leave_brings_everybody_back() {
+    let old = named("old");
+    let hanging = Upstream::scripted(|_| {
+        pause(3_000);
+        Some(said(200, "late"))
+    });
+    let fallback = ", fallback: {slowRate: 50, slowDuration: 100ms, minimumCalls: 3, wait: 1h}";
+    let gateway = Gateway::start(&config(&old, &hanging, &by_user(100, fallback)));
+    let leave_after = |millis: u64| {
+        let mut client = Client::connect(gateway.address);
+        client.write("GET /orders HTTP/1.1\r\nhost: a\r\n\r\n");
+        pause(millis);
+    };
+    // Whoever leaves at once says nothing about the service.
+    (0..4).for_each(|_| leave_after(10));
+    gateway.records(4);
+    assert_eq!(standing(&gateway)["state"], "MOVING");
+    (0..3).for_each(|_| leave_after(200));
+    eventually("everybody returns", || standing(&gateway)["state"] == "RETURNED");
+    assert_eq!(ask(&gateway, "/orders", "").text(), "old");
+}
+
+#[test]
 fn an_operator_forces_either_side_also_over_reloads() {
     let (old, new) = (named("old"), named("new"));
     let gateway = Gateway::start(&config(&old, &new, &by_user(100, "")));
@@ -257,6 +280,13 @@ fn whoever_has_no_cookie_is_given_one_and_stays_by_it() {
         sides.insert(first.text());
     }
     assert_eq!(sides.len(), 2, "about half of twenty are on either side");
+    // Who came by TLS to a proxy before this one sends it back by TLS alone.
+    let behind = Gateway::start(&format!("trustedProxies: [127.0.0.0/8]\n{}", config(&old, &new, settings)));
+    for (scheme, is_secure) in [("https", true), ("http", false)] {
+        let answer = ask(&behind, "/", &format!("\nx-forwarded-proto: {scheme}"));
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        assert_eq!(cookie.ends_with("; Secure"), is_secure, "{cookie}");
+    }
 }
 
 #[test]

@@ -101,6 +101,18 @@ fn a_lease_is_renewed_rather_than_read_again_and_replaced_when_it_cannot_be() {
 }
 
 #[test]
+fn a_lease_whose_renewals_get_short_is_replaced_while_it_is_still_good() {
+    let vault = Mock::start();
+    vault.state().lease_seconds = 10;
+    let gateway = gateway(&vault, TOKEN, "", "{vault: 'database/creds/app#username'}");
+    assert_eq!(with_key(&gateway, "made-user-1").status, 200);
+    // The end that nothing is renewed beyond is near: less than a third is given.
+    vault.state().lease_seconds = 3;
+    eventually("another one", || vault.state().made >= 2);
+    assert_eq!(vault.state().renewals, 1, "it is not renewed until its last moment");
+}
+
+#[test]
 fn a_reload_that_is_asked_for_reads_all_of_it_again() {
     let vault = Mock::start();
     vault.put("secret/shop", json!({"key": "first-key-of-the-test"}));
