@@ -85,11 +85,14 @@ fn end_of(format: Format, bytes: &[u8]) -> Option<usize> {
     match format {
         Format::Lines => memchr::memchr(b'\n', bytes).map(|at| at + 1),
         Format::Events => {
-            // A line may end in each of three ways, whatever the one before it ended in (WHATWG HTML §9.2.5).
-            let ends = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\n\r"];
-            // Of those that begin at one place the longest: the others are parts of it.
-            let found = ends.iter().filter_map(|end| Some((memchr::memmem::find(bytes, end)?, end.len())));
-            found.min_by_key(|(at, length)| (*at, std::cmp::Reverse(*length))).map(|(at, length)| at + length)
+            // A line may end in each of three ways, whatever the one before it ended in (WHATWG HTML §9.2.5). Of those
+            // that begin at one place the longest: the others are parts of it.
+            let ends = [&b"\r\n\r\n"[..], b"\n\r\n", b"\n\n", b"\r\r", b"\n\r"];
+            // Whatever is found, what stands behind it is not looked at: there may be thousands of small pieces.
+            memchr::memchr2_iter(b'\n', b'\r', bytes).find_map(|at| {
+                let rest = bytes.get(at..)?;
+                ends.iter().find(|end| rest.starts_with(end)).map(|end| at + end.len())
+            })
         }
     }
 }

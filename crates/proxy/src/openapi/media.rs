@@ -88,6 +88,25 @@ pub(crate) fn text_of(headers: &HeaderMap) -> Option<&str> {
     if all.next().is_some() { None } else { first.to_str().ok() }
 }
 
+/// Whether a media type, with its parameters, is in a character set in which the signs of ASCII are these signs and stand
+/// for nothing else. In UTF-7 they are written otherwise, and in Shift_JIS half a letter may look like one of them: whoever
+/// decodes what was judged so reads something else.
+pub(crate) fn is_like_ascii(text: &str) -> bool {
+    // What stands in quotes is looked at, too: there are readers that part parameters within them.
+    text.split(';').skip(1).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let name = name.trim().to_ascii_lowercase();
+        if name != "charset" {
+            return !name.starts_with("charset");
+        }
+        let value = value.trim().trim_matches('"').to_ascii_lowercase();
+        matches!(&*value, "" | "utf-8" | "utf8" | "us-ascii" | "ascii")
+            || ["iso-8859-", "iso8859-", "iso_8859-", "latin", "windows-125", "cp125", "koi8-"]
+                .iter()
+                .any(|family| value.starts_with(family))
+    })
+}
+
 /// Whether the bytes are those of the media type.
 pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     let all = headers.get_all(header::CONTENT_ENCODING);
