@@ -229,6 +229,11 @@ pub(crate) trait Settings {
     fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
         Vec::new()
     }
+
+    /// Templates of what upstreams are asked for in place of what the client asked for, with what each is of.
+    fn target_values(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
 }
 
 /// Where a policy stands, with what the gateway must know of whoever stands there.
@@ -395,6 +400,11 @@ impl Policy {
     /// Templates of values that it puts into answers, with the names of their fields.
     pub(crate) fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
         self.settings().answer_values()
+    }
+
+    /// Templates of what upstreams are asked for in place of what the client asked for, with what each is of.
+    pub(crate) fn target_values(&self) -> Vec<(&'static str, &str)> {
+        self.settings().target_values()
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

@@ -66,6 +66,15 @@ impl Settings for Rewrite {
         }
     }
 
+    fn target_values(&self) -> Vec<(&'static str, &str)> {
+        let path = match &self.path {
+            Some(PathRewrite::Template(text)) => Some(("path", text.as_str())),
+            _ => None,
+        };
+        let host = self.host.as_deref().map(|text| ("host", text));
+        path.into_iter().chain(host).collect()
+    }
+
     /// A prefix that no path of the route begins with is never removed.
     fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
         let Some(PathRewrite::StripPrefix(prefix)) = self.path.as_ref().filter(|_| !around.is_second) else {
