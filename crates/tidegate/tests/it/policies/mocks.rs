@@ -163,6 +163,27 @@ fn requests_are_judged_unless_they_are_not_to_be() {
 }
 
 #[test]
+fn schemas_that_lead_back_to_themselves_in_many_ways_are_answered_in_bounded_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("knot.yaml");
+    let knot = json!({"$ref": "#/components/schemas/Knot"});
+    let mut all = vec![knot.clone(); 8];
+    all.push(json!({"type": "object", "required": ["name"], "properties": {"name": {"const": "Ann"}}}));
+    let answer = json!({"description": "d", "content": {"application/json": {"schema": knot}}});
+    let document = json!({"openapi": "3.1.0", "info": {"title": "K", "version": "1"},
+        "components": {"schemas": {"Knot": {"allOf": all}}},
+        "paths": {"/k": {"get": {"responses": {"200": answer}}}}});
+    fs::write(&file, document.to_string()).expect("a file");
+    let gateway = Gateway::start(&format!(
+        "routes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{openapi: {{file: {}}}}}}}]\n",
+        file.display()
+    ));
+    for prefer in ["", "\nprefer: dynamic=true"] {
+        assert_eq!(get(&gateway, "/k", prefer).json(), json!({"name": "Ann"}));
+    }
+}
+
+#[test]
 fn what_cannot_be_answered_is_told_when_it_is_loaded() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("api.yaml");
