@@ -230,8 +230,8 @@ pub(crate) trait Settings {
         Vec::new()
     }
 
-    /// Templates of what upstreams are asked for in place of what the client asked for, with what each is of.
-    fn target_values(&self) -> Vec<(&'static str, &str)> {
+    /// Templates of what is asked for, and of whom, in place of what the client asked for, with what each is of.
+    fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
         Vec::new()
     }
 }
@@ -402,8 +402,8 @@ impl Policy {
         self.settings().answer_values()
     }
 
-    /// Templates of what upstreams are asked for in place of what the client asked for, with what each is of.
-    pub(crate) fn target_values(&self) -> Vec<(&'static str, &str)> {
+    /// Templates of what is asked for, and of whom, in place of what the client asked for, with what each is of.
+    pub(crate) fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
         self.settings().target_values()
     }
 

@@ -1,5 +1,7 @@
 //! `rewrite`: changes the path and the host that the upstream sees.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,12 +68,12 @@ impl Settings for Rewrite {
         }
     }
 
-    fn target_values(&self) -> Vec<(&'static str, &str)> {
+    fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
         let path = match &self.path {
-            Some(PathRewrite::Template(text)) => Some(("path", text.as_str())),
+            Some(PathRewrite::Template(text)) => Some(("path", Cow::Borrowed(text.as_str()))),
             _ => None,
         };
-        let host = self.host.as_deref().map(|text| ("host", text));
+        let host = self.host.as_deref().map(|text| ("host", Cow::Borrowed(text)));
         path.into_iter().chain(host).collect()
     }
 

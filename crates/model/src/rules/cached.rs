@@ -46,13 +46,16 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
                 "leave the value out, have it in `key` of `cache`, or leave out `cache`",
             );
         }
-        let mut targets = all.iter().copied().flat_map(Policy::target_values);
-        let found =
-            targets.find_map(|(what, text)| Some((what, places(text).find(|name| !is_in_key(name, key))?)));
-        if let Some((what, name)) = found {
+        let found = all.iter().find_map(|policy| {
+            policy.target_values().iter().find_map(|(what, text)| {
+                let name = places(text).find(|name| !is_in_key(name, key))?;
+                Some((policy.name(), *what, name.to_owned()))
+            })
+        });
+        if let Some((policy, what, name)) = found {
             at.error_with(
                 format!(
-                    "answers are kept by what clients ask for, and `rewrite` makes the {what} of `{name}`: others \
+                    "answers are kept by what clients ask for, and `{policy}` makes the {what} of `{name}`: others \
                      would get the answer to whoever asked first"
                 ),
                 "have it in `key` of `cache`, or leave out `cache`",

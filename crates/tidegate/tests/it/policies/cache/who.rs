@@ -97,6 +97,34 @@ fn a_target_that_is_made_of_the_caller_is_refused_behind_a_cache_that_does_not_t
 }
 
 #[test]
+fn a_header_that_chooses_the_side_of_a_strangler_is_refused_behind_a_cache_that_does_not_know_it() {
+    let with = |cache: &str, rest: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+upstreams:
+  - {{name: old, endpoints: [{{address: \"127.0.0.1:1\"}}]}}
+  - {{name: new, endpoints: [{{address: \"127.0.0.1:1\"}}]}}
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    backends: [{{upstream: old}}]
+    policies:
+      - cache: {cache}
+      - strangler: {{rules: [{{name: all, path: {{prefix: /}}, to: new, percent: 10}}]{rest}}}\n"
+        )
+    };
+    let choosing = ", override: {header: x-side}";
+    refused(&with("{}", choosing), &["`strangler` makes the upstream of `request.header.x-side`"]);
+    for (cache, rest) in [("{}", ""), ("{key: {headers: [x-side]}}", choosing)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidegate.yaml");
+        std::fs::write(&path, with(cache, rest)).expect("a file");
+        let (code, _, problems) = crate::harness::run(&["validate", "-c", &path.display().to_string()]);
+        assert_eq!(code, 0, "{cache} {rest}: {problems}");
+    }
+}
+
+#[test]
 fn a_cookie_of_a_304_reaches_whoever_asked_and_nobody_else() {
     for (settings, first, want) in [
         ("{setCookie: strip}", "cache-control: max-age=1\nset-cookie: session=anna", None),
