@@ -34,7 +34,7 @@ impl MediaRange {
     }
 
     pub(crate) fn is_json(&self) -> bool {
-        (&*self.kind == "application" && &*self.sub == "json") || self.sub.ends_with("+json")
+        matches!(&*self.kind, "application" | "text") && &*self.sub == "json" || self.sub.ends_with("+json")
     }
 
     pub(crate) fn is_xml(&self) -> bool {
@@ -80,7 +80,16 @@ pub(crate) fn of(headers: &HeaderMap) -> Option<MediaRange> {
     text_of(headers).and_then(MediaRange::parse)
 }
 
-/// The same with its parameters.
+/// Every media type that a message says to be of. Where there are several, or what stands beside one cannot be read, others
+/// may go by one of them though [`of`] knows none.
+pub(crate) fn all(headers: &HeaderMap) -> impl Iterator<Item = MediaRange> {
+    headers.get_all(header::CONTENT_TYPE).iter().flat_map(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        text.split(',').filter_map(MediaRange::parse).collect::<Vec<_>>()
+    })
+}
+
+/// The media type of a message with its parameters.
 pub(crate) fn text_of(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::CONTENT_TYPE).iter();
     let first = all.next()?;

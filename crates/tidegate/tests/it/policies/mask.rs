@@ -196,6 +196,33 @@ fn answers_without_a_body_or_with_a_part_of_one_tell_nothing_of_what_is_hidden()
 }
 
 #[test]
+fn an_answer_of_several_types_is_not_passed_for_the_one_that_is_not_looked_through() {
+    let upstream = Upstream::scripted(|seen| {
+        let body = r#"{"user":{"email":"ann@example.com"}}"#;
+        let kinds = match seen.target() {
+            "/two" => "content-type: text/plain\r\ncontent-type: application/json",
+            "/list" => "content-type: text/plain, application/json",
+            "/odd" => "content-type: application/json; a=\u{e9}",
+            "/events" => "content-type: text/plain\r\ncontent-type: text/event-stream",
+            "/text" => "content-type: text/json",
+            _ => "content-type: text/html\r\ncontent-type: text/html",
+        };
+        Some(
+            format!("HTTP/1.1 200 OK\r\n{kinds}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .into_bytes(),
+        )
+    });
+    let gateway = gateway(&upstream, "{fields: [user.email]}");
+    for target in ["/two", "/list", "/odd", "/events"] {
+        let answer = get(&gateway, target);
+        assert_eq!((answer.status, answer.text().contains("ann@")), (502, false), "{target}");
+    }
+    let text = get(&gateway, "/text");
+    assert_eq!((text.status, text.json()), (200, json!({"user": {"email": "[masked]"}})));
+    assert_eq!(get(&gateway, "/html").status, 200, "none of them is looked through");
+}
+
+#[test]
 fn requests_and_the_log_do_not_tell_what_is_hidden() {
     let upstream = Upstream::echo();
     let gateway = gateway(&upstream, "{fields: ['**.ssn'], detect: [email], on: request, logQuery: [token]}");
