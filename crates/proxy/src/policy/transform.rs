@@ -273,6 +273,13 @@ impl Policy for Transform {
             }
             return Flow::Continue;
         }
+        let said = media::text_of(&call.head.headers).filter(|_| steps.makes.is_none());
+        // It goes on under the type that it came with: whoever decodes it so reads something else than was looked at.
+        if said.is_some_and(|said| !media::is_like_ascii(said)) {
+            self.counted.note(FAILED);
+            let failure = Failure::refused(Problem::UnsupportedMedia);
+            return Flow::Fail(failure.with_hint("the body is in another character set; expected UTF-8"));
+        }
         if !media::is_plain(&call.head.headers) {
             return Flow::Fail(
                 Failure::refused(Problem::UnsupportedMedia)
