@@ -99,6 +99,7 @@ fn examples_are_given_as_prefer_and_accept_choose() {
     let plain = get(&gateway, "/v1/pets/1", "");
     assert_eq!((plain.status, plain.json(), plain.header("x-rate")), (200, tom, Some("7")));
     assert_eq!(plain.header("content-type"), Some("application/json"));
+    assert_eq!(plain.header("vary"), Some("accept, prefer"), "whoever keeps it tells choices apart");
     assert_eq!(
         get(&gateway, "/v1/pets/1", "\nprefer: example=dog").json(),
         json!({"name": "Rex", "kind": "dog"})
