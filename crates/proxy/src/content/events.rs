@@ -18,6 +18,9 @@ use crate::{
     failure::{Failure, Problem, Stage},
 };
 
+/// Bytes of what came that are looked at next. A whole stream may come at once: its pieces are bounded, and not it.
+const TAKEN_BYTES: usize = 64 * 1024;
+
 /// The mark with which a text in UTF-8 may begin.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -36,6 +39,8 @@ pub(crate) struct Events {
     format: Format,
     steps: Arc<Steps>,
     facts: Arc<Value>,
+    /// What came and is not in the buffer yet.
+    incoming: Bytes,
     buffer: BytesMut,
     /// Bytes of the buffer in which no piece ends.
     looked_at: usize,
@@ -51,6 +56,7 @@ impl Events {
             format,
             steps,
             facts: Arc::new(facts),
+            incoming: Bytes::new(),
             buffer: BytesMut::new(),
             looked_at: 0,
             is_over: false,
@@ -180,6 +186,7 @@ impl HttpBody for Events {
                         // Nothing more comes of a stream that broke.
                         self.is_over = true;
                         self.buffer.clear();
+                        self.incoming = Bytes::new();
                         self.inner = Body::Empty;
                         return Poll::Ready(Some(Err(failure)));
                     }
@@ -190,6 +197,24 @@ impl HttpBody for Events {
                     Some(Box::pin(one(self.format, self.steps.clone(), self.facts.clone(), piece)));
                 continue;
             }
+            if !self.incoming.is_empty() {
+                if self.buffer.len() >= self.steps.bytes_max.saturating_add(TAKEN_BYTES) {
+                    let told = format!("a piece of the stream has more than {} bytes", self.steps.bytes_max);
+                    self.is_over = true;
+                    self.buffer.clear();
+                    self.incoming = Bytes::new();
+                    self.inner = Body::Empty;
+                    return Poll::Ready(Some(Err(Failure::upstream(
+                        Stage::Body,
+                        Problem::BadUpstreamAnswer,
+                        told,
+                    ))));
+                }
+                let length = self.incoming.len().min(TAKEN_BYTES);
+                let taken = self.incoming.split_to(length);
+                self.buffer.extend_from_slice(&taken);
+                continue;
+            }
             if self.is_over {
                 return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
@@ -198,22 +223,7 @@ impl HttpBody for Events {
                 Poll::Ready(None) => self.is_over = true,
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Some(Err(failure))),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
-                        if self.buffer.len().saturating_add(data.len())
-                            > self.steps.bytes_max.saturating_add(64 * 1024)
-                        {
-                            let told =
-                                format!("a piece of the stream has more than {} bytes", self.steps.bytes_max);
-                            self.is_over = true;
-                            self.buffer.clear();
-                            return Poll::Ready(Some(Err(Failure::upstream(
-                                Stage::Body,
-                                Problem::BadUpstreamAnswer,
-                                told,
-                            ))));
-                        }
-                        self.buffer.extend_from_slice(&data);
-                    }
+                    Ok(data) => self.incoming = data,
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
             }

@@ -196,6 +196,26 @@ fn answers_without_a_body_or_with_a_part_of_one_tell_nothing_of_what_is_hidden()
 }
 
 #[test]
+fn a_stream_that_comes_all_at_once_is_bounded_by_its_lines_and_not_by_its_length() {
+    let of_lines = |line: &str, count: usize| {
+        let body = serde_json::to_string(&line.repeat(count)).expect("a text");
+        Gateway::start(&format!(
+            "routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{mask: {{fields: [email], maxSize: 1KiB}}}}], respond: {{headers: {{content-type: application/x-ndjson}}, body: {body}}}}}]\n"
+        ))
+    };
+    let gateway = of_lines("{\"email\":\"ann@example.com\"}\n", 10_000);
+    let text = get(&gateway, "/").text();
+    assert_eq!((text.matches("[masked]").count(), text.contains("ann@")), (10_000, false));
+    let long = format!("{{\"email\":\"ann@example.com\",\"x\":\"{}\"}}\n", "x".repeat(300_000));
+    let raw = super::super::harness::raw(
+        of_lines(&long, 1).address,
+        b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    );
+    let text = String::from_utf8_lossy(&raw);
+    assert!(!text.contains("ann@") && !text.ends_with("0\r\n\r\n"), "it breaks off");
+}
+
+#[test]
 fn an_answer_of_several_types_is_not_passed_for_the_one_that_is_not_looked_through() {
     let upstream = Upstream::scripted(|seen| {
         let body = r#"{"user":{"email":"ann@example.com"}}"#;
