@@ -142,14 +142,24 @@ async fn one(format: Format, steps: Arc<Steps>, facts: Arc<Value>, piece: Bytes)
     }
     let data = data.join("\n");
     let is_json = is_json(data.as_bytes());
+    // Names, ids and comments are texts, too.
+    let mut beside = others.join("\n");
+    if steps.reads == Reads::Texts && !beside.is_empty() {
+        let made = steps.run(beside.clone().into(), false, &facts).await.map_err(wrong)?;
+        let made = String::from_utf8_lossy(&made);
+        if data.is_empty() && made != beside {
+            return Ok(format!("{made}\n\n").into());
+        }
+        beside = made.into_owned();
+    }
     if data.is_empty() || !(is_json || steps.reads == Reads::Texts) {
         return Ok(piece);
     }
     let made = steps.run(data.into(), is_json, &facts).await.map_err(wrong)?;
     let made = String::from_utf8_lossy(&made).replace('\r', "");
     let mut out = String::new();
-    for line in others {
-        out.push_str(line);
+    if !beside.is_empty() {
+        out.push_str(&beside);
         out.push('\n');
     }
     for line in made.split('\n') {

@@ -85,6 +85,19 @@ fn detectors_find_what_stands_anywhere_in_texts_and_streams() {
 }
 
 #[test]
+fn detectors_look_at_names_and_comments_of_events_too() {
+    let upstream = Upstream::scripted(|_| {
+        let body = ": of ann@example.com\n\nevent: ann@example.com\ndata: {\"a\":1}\n\nid: 7\ndata: x\n\n";
+        let kind = "content-type: text/event-stream";
+        let length = body.len();
+        Some(format!("HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes())
+    });
+    let gateway = gateway(&upstream, "{detect: [email], replacement: '***'}");
+    let want = ": of ***\n\nevent: ***\ndata: {\"a\":1}\n\nid: 7\ndata: x\n\n";
+    assert_eq!(get(&gateway, "/").text(), want);
+}
+
+#[test]
 fn events_are_masked_however_their_lines_end_and_whatever_their_bytes() {
     let secret = r#"{"user":{"email":"ann@example.com"}}"#;
     let upstream = Upstream::scripted(move |seen| {
