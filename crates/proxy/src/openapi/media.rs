@@ -151,6 +151,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn types_that_hide_what_is_in_a_body_are_told() {
+        for (kind, want) in [
+            ("application/json", true),
+            ("application/json; charset=UTF-8", true),
+            ("application/json;Charset = \"iso-8859-15\"; x", true),
+            ("application/json; charset=utf-7", false),
+            ("application/json; charset=utf-8; charset=utf-7", false),
+            ("application/json; charset*=utf-8''utf-7", false),
+            ("application/json; charset=gb18030", false),
+            ("text/plain; x=\"a; charset=utf-16\"", false),
+        ] {
+            assert_eq!(is_like_ascii(kind), want, "{kind}");
+        }
+        let types = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(line));
+            }
+            all(&headers).map(|kind| kind.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            types(&["text/plain, application/json;a", "a/b"]),
+            ["text/plain", "application/json", "a/b"]
+        );
+        assert_eq!(types(&["nothing"]), [""; 0]);
+    }
+
+    #[test]
     fn the_closest_range_counts() {
         let kind = MediaRange::parse("Application/Problem+JSON; charset=utf-8").expect("a type");
         assert!(kind.is_json() && kind.is_one());
