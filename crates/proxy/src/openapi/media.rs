@@ -108,7 +108,7 @@ pub(crate) fn is_like_ascii(text: &str) -> bool {
         if name != "charset" {
             return !name.starts_with("charset");
         }
-        let value = value.trim().trim_matches('"').to_ascii_lowercase();
+        let value = value.trim().trim_matches(|letter| matches!(letter, '"' | '\'')).to_ascii_lowercase();
         matches!(&*value, "" | "utf-8" | "utf8" | "us-ascii" | "ascii")
             || ["iso-8859-", "iso8859-", "iso_8859-", "latin", "windows-125", "cp125", "koi8-"]
                 .iter()
@@ -156,6 +156,7 @@ mod tests {
             ("application/json", true),
             ("application/json; charset=UTF-8", true),
             ("application/json;Charset = \"iso-8859-15\"; x", true),
+            ("application/json; charset='utf-8'", true),
             ("application/json; charset=utf-7", false),
             ("application/json; charset=utf-8; charset=utf-7", false),
             ("application/json; charset*=utf-8''utf-7", false),
