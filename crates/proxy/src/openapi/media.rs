@@ -108,7 +108,8 @@ pub(crate) fn is_like_ascii(text: &str) -> bool {
         if name != "charset" {
             return !name.starts_with("charset");
         }
-        let value = value.trim().trim_matches(|letter| matches!(letter, '"' | '\'')).to_ascii_lowercase();
+        let value =
+            value.trim().trim_matches(|letter: char| matches!(letter, '"' | '\'')).to_ascii_lowercase();
         matches!(&*value, "" | "utf-8" | "utf8" | "us-ascii" | "ascii")
             || ["iso-8859-", "iso8859-", "iso_8859-", "latin", "windows-125", "cp125", "koi8-"]
                 .iter()
