@@ -424,6 +424,9 @@ mod tests {
             ("a.test", &[("x-forwarded-prefix", "/api")], false),
             ("a.test", &[("forwarded", "for=192.0.2.1;proto=https")], false),
             ("a.test", &[("forwarded", "for=192.0.2.1")], true),
+            ("a.test", &[("x-http-method-override", "HEAD")], false),
+            ("a.test", &[("x-original-url", "/b")], false),
+            ("a.test", &[("x-anything", "/b")], true),
         ] {
             let is_given = [("x-forwarded-proto", "http"), ("x-forwarded-host", "a.test")] == *fields;
             assert_eq!(same(&plain, &one, &asked(host, fields)), want || is_given, "{host} {fields:?}");
