@@ -266,6 +266,11 @@ pub(crate) trait Settings {
     fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
         Vec::new()
     }
+
+    /// Templates of what is asked for, and of whom, in place of what the client asked for, with what each is of.
+    fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        Vec::new()
+    }
 }
 
 /// Where a policy stands, with what the gateway must know of whoever stands there.
@@ -432,6 +437,11 @@ impl Policy {
     /// Templates of values that it puts into answers, with the names of their fields.
     pub(crate) fn answer_values(&self) -> Vec<(&HeaderName, &str)> {
         self.settings().answer_values()
+    }
+
+    /// Templates of what is asked for, and of whom, in place of what the client asked for, with what each is of.
+    pub(crate) fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        self.settings().target_values()
     }
 
     pub(crate) fn place(&self) -> Place<'_> {

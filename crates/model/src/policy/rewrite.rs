@@ -1,5 +1,7 @@
 //! `rewrite`: changes the path and the host that the upstream sees.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,15 @@ impl Settings for Rewrite {
         {
             at.field("host", |at| at.error("expected a host"));
         }
+    }
+
+    fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        let path = match &self.path {
+            Some(PathRewrite::Template(text)) => Some(("path", Cow::Borrowed(text.as_str()))),
+            _ => None,
+        };
+        let host = self.host.as_deref().map(|text| ("host", Cow::Borrowed(text)));
+        path.into_iter().chain(host).collect()
     }
 
     /// A prefix that no path of the route begins with is never removed.

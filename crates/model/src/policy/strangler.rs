@@ -1,5 +1,7 @@
 //! `strangler`: moves paths from an old system to new services, step by step.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +151,11 @@ impl Settings for Strangler {
     fn leads_to(&self) -> Vec<&str> {
         // Nobody is sent where no share is, but testers may be.
         self.rules.iter().map(|rule| rule.to.as_str()).collect()
+    }
+
+    fn target_values(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+        let of = |choice: &StranglerOverride| format!("{{{{ request.header.{} }}}}", choice.header.as_str());
+        self.choice.iter().map(|choice| ("upstream", Cow::Owned(of(choice)))).collect()
     }
 
     fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {

@@ -38,11 +38,12 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
             );
         }
         let chains = [&route.policies, &config.global_policies].into_iter();
-        let all = chains
+        let all: Vec<&Policy> = chains
             .chain(listeners(config, route).map(|listener| &listener.policies))
             .chain(upstreams.map(|upstream| &upstream.policies))
-            .flat_map(|uses| of(config, uses));
-        let mut values = all.flat_map(Policy::answer_values);
+            .flat_map(|uses| of(config, uses))
+            .collect();
+        let mut values = all.iter().copied().flat_map(Policy::answer_values);
         let found =
             values.find_map(|(name, text)| Some((name, places(text).find(|name| !is_in_key(name, key))?)));
         if let Some((header, name)) = found {
@@ -52,6 +53,21 @@ pub(super) fn check(config: &Config, at: &mut Context<'_, '_>) {
                      `{name}` of whoever asked first"
                 ),
                 "leave the value out, have it in `key` of `cache`, or leave out `cache`",
+            );
+        }
+        let found = all.iter().find_map(|policy| {
+            policy.target_values().iter().find_map(|(what, text)| {
+                let name = places(text).find(|name| !is_in_key(name, key))?;
+                Some((policy.name(), *what, name.to_owned()))
+            })
+        });
+        if let Some((policy, what, name)) = found {
+            at.error_with(
+                format!(
+                    "answers are kept by what clients ask for, and `{policy}` makes the {what} of `{name}`: others \
+                     would get the answer to whoever asked first"
+                ),
+                "have it in `key` of `cache`, or leave out `cache`",
             );
         }
     });
@@ -144,10 +160,15 @@ fn places(text: &str) -> impl Iterator<Item = &str> {
     text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0.trim()))
 }
 
+/// Fields of how a request came, which every cache tells answers apart by.
+const IN_EVERY_KEY: [&str; 5] =
+    ["host", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto"];
+
 /// Whether answers with different values of it have different keys.
 fn is_in_key(name: &str, key: &CacheKey) -> bool {
     if let Some(header) = name.strip_prefix("request.header.") {
-        return key.headers.iter().any(|known| known.as_str().eq_ignore_ascii_case(header));
+        let mut known = key.headers.iter().map(|known| known.as_str()).chain(IN_EVERY_KEY);
+        return known.any(|known| known.eq_ignore_ascii_case(header));
     }
     if let Some(cookie) = name.strip_prefix("request.cookie.") {
         return key.cookies.iter().any(|known| known == cookie);

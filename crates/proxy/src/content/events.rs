@@ -18,6 +18,9 @@ use crate::{
     failure::{Failure, Problem, Stage},
 };
 
+/// Bytes of what came that are looked at next. A whole stream may come at once: its pieces are bounded, and not it.
+const TAKEN_BYTES: usize = 64 * 1024;
+
 /// The mark with which a text in UTF-8 may begin.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -36,6 +39,8 @@ pub(crate) struct Events {
     format: Format,
     steps: Arc<Steps>,
     facts: Arc<Value>,
+    /// What came and is not in the buffer yet.
+    incoming: Bytes,
     buffer: BytesMut,
     /// Bytes of the buffer in which no piece ends.
     looked_at: usize,
@@ -51,6 +56,7 @@ impl Events {
             format,
             steps,
             facts: Arc::new(facts),
+            incoming: Bytes::new(),
             buffer: BytesMut::new(),
             looked_at: 0,
             is_over: false,
@@ -85,11 +91,14 @@ fn end_of(format: Format, bytes: &[u8]) -> Option<usize> {
     match format {
         Format::Lines => memchr::memchr(b'\n', bytes).map(|at| at + 1),
         Format::Events => {
-            // A line may end in each of three ways, whatever the one before it ended in (WHATWG HTML §9.2.5).
-            let ends = [&b"\n\n"[..], b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\n\r"];
-            // Of those that begin at one place the longest: the others are parts of it.
-            let found = ends.iter().filter_map(|end| Some((memchr::memmem::find(bytes, end)?, end.len())));
-            found.min_by_key(|(at, length)| (*at, std::cmp::Reverse(*length))).map(|(at, length)| at + length)
+            // A line may end in each of three ways, whatever the one before it ended in (WHATWG HTML §9.2.5). Of those
+            // that begin at one place the longest: the others are parts of it.
+            let ends = [&b"\r\n\r\n"[..], b"\n\r\n", b"\n\n", b"\r\r", b"\n\r"];
+            // Whatever is found, what stands behind it is not looked at: there may be thousands of small pieces.
+            memchr::memchr2_iter(b'\n', b'\r', bytes).find_map(|at| {
+                let rest = bytes.get(at..)?;
+                ends.iter().find(|end| rest.starts_with(end)).map(|end| at + end.len())
+            })
         }
     }
 }
@@ -133,14 +142,24 @@ async fn one(format: Format, steps: Arc<Steps>, facts: Arc<Value>, piece: Bytes)
     }
     let data = data.join("\n");
     let is_json = is_json(data.as_bytes());
+    // Names, ids and comments are texts, too.
+    let mut beside = others.join("\n");
+    if steps.reads == Reads::Texts && !beside.is_empty() {
+        let made = steps.run(beside.clone().into(), false, &facts).await.map_err(wrong)?;
+        let made = String::from_utf8_lossy(&made);
+        if data.is_empty() && made != beside {
+            return Ok(format!("{made}\n\n").into());
+        }
+        beside = made.into_owned();
+    }
     if data.is_empty() || !(is_json || steps.reads == Reads::Texts) {
         return Ok(piece);
     }
     let made = steps.run(data.into(), is_json, &facts).await.map_err(wrong)?;
     let made = String::from_utf8_lossy(&made).replace('\r', "");
     let mut out = String::new();
-    for line in others {
-        out.push_str(line);
+    if !beside.is_empty() {
+        out.push_str(&beside);
         out.push('\n');
     }
     for line in made.split('\n') {
@@ -177,6 +196,7 @@ impl HttpBody for Events {
                         // Nothing more comes of a stream that broke.
                         self.is_over = true;
                         self.buffer.clear();
+                        self.incoming = Bytes::new();
                         self.inner = Body::Empty;
                         return Poll::Ready(Some(Err(failure)));
                     }
@@ -187,6 +207,24 @@ impl HttpBody for Events {
                     Some(Box::pin(one(self.format, self.steps.clone(), self.facts.clone(), piece)));
                 continue;
             }
+            if !self.incoming.is_empty() {
+                if self.buffer.len() >= self.steps.bytes_max.saturating_add(TAKEN_BYTES) {
+                    let told = format!("a piece of the stream has more than {} bytes", self.steps.bytes_max);
+                    self.is_over = true;
+                    self.buffer.clear();
+                    self.incoming = Bytes::new();
+                    self.inner = Body::Empty;
+                    return Poll::Ready(Some(Err(Failure::upstream(
+                        Stage::Body,
+                        Problem::BadUpstreamAnswer,
+                        told,
+                    ))));
+                }
+                let length = self.incoming.len().min(TAKEN_BYTES);
+                let taken = self.incoming.split_to(length);
+                self.buffer.extend_from_slice(&taken);
+                continue;
+            }
             if self.is_over {
                 return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
@@ -195,22 +233,7 @@ impl HttpBody for Events {
                 Poll::Ready(None) => self.is_over = true,
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Some(Err(failure))),
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
-                        if self.buffer.len().saturating_add(data.len())
-                            > self.steps.bytes_max.saturating_add(64 * 1024)
-                        {
-                            let told =
-                                format!("a piece of the stream has more than {} bytes", self.steps.bytes_max);
-                            self.is_over = true;
-                            self.buffer.clear();
-                            return Poll::Ready(Some(Err(Failure::upstream(
-                                Stage::Body,
-                                Problem::BadUpstreamAnswer,
-                                told,
-                            ))));
-                        }
-                        self.buffer.extend_from_slice(&data);
-                    }
+                    Ok(data) => self.incoming = data,
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
             }

@@ -145,7 +145,7 @@ impl Steps {
         for (at, step) in self.all.iter().enumerate() {
             state = match step {
                 Step::Jq(program) => {
-                    let input = self.aside(is_large, move |_| state.json()).await?;
+                    let input = self.aside(is_large, until, move |_| state.json()).await?;
                     let variable = |name: &str| facts.get(name).cloned().unwrap_or_default();
                     let variables = vec![variable("request"), variable("status")];
                     let made = program.run_on(input, variables, self.bytes_max, until).await;
@@ -158,7 +158,7 @@ impl Steps {
                 }
                 _ => {
                     let facts = facts.clone();
-                    self.aside(is_large, move |steps| steps.one(at, state, is_json, facts)).await?
+                    self.aside(is_large, until, move |steps| steps.one(at, state, is_json, facts)).await?
                 }
             };
         }
@@ -176,13 +176,18 @@ impl Steps {
     async fn aside<T: Send + 'static>(
         self: &Arc<Self>,
         is_large: bool,
+        until: Instant,
         work: impl FnOnce(&Self) -> Result<T, Wrong> + Send + 'static,
     ) -> Result<T, Wrong> {
         if !is_large {
             return work(self);
         }
         let steps = self.clone();
-        jq::aside(move || work(&steps)).await.map_err(|_| Wrong::Full)?
+        // What cannot be halted in its thread holds nobody up.
+        match tokio::time::timeout_at(until.into(), jq::aside(move || work(&steps))).await {
+            Ok(done) => done.map_err(|_| Wrong::Full)?,
+            Err(_) => Err(Wrong::Failed("it did not end in its time".to_owned())),
+        }
     }
 
     fn one(&self, at: usize, state: State, is_json: bool, facts: Value) -> Result<State, Wrong> {

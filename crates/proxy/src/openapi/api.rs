@@ -521,6 +521,10 @@ impl Judged<'_> {
         let (Some(media), Some(kind)) = (self.media, MediaRange::parse(&self.kind)) else {
             return Vec::new();
         };
+        // The parts of a form say it each for itself.
+        if !kind.is("multipart", "form-data") && !media::is_like_ascii(&self.kind) {
+            return vec![Fault::body("", "is in another character set; expected UTF-8")];
+        }
         let mut faults = match &kind {
             kind if kind.is_json() => judged(media, |_| read_json(body), false),
             kind if kind.is("multipart", "form-data") => judged(

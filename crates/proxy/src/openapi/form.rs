@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use memchr::memmem;
 use serde_json::{Map, Value};
 
-use super::{kinds::Kinds, media::MediaRange, read_json::read_json, schema::Document};
+use super::{
+    kinds::Kinds,
+    media::{self, MediaRange},
+    read_json::read_json,
+    schema::Document,
+};
 
 /// Fields of one form.
 const FIELDS_MAX: usize = 1_000;
@@ -121,6 +126,9 @@ impl Fields {
             let own = self.kinds.property(&part.name);
             let own = own.map(|kinds| kinds.items.as_deref().filter(|_| kinds.array).unwrap_or(kinds));
             let is_file = part.is_file || own.is_some_and(|kinds| kinds.binary);
+            if !is_file && !part.is_like_ascii {
+                return Err("has a field in another character set; expected UTF-8".to_owned());
+            }
             match std::str::from_utf8(part.value) {
                 Ok(text) if !is_file || part.kind.as_ref().is_some_and(MediaRange::is_json) => {
                     self.put(&mut all, &part.name, text, part.kind.as_ref(), prefer)?;
@@ -142,22 +150,24 @@ struct Part<'b> {
     name: String,
     is_file: bool,
     kind: Option<MediaRange>,
+    is_like_ascii: bool,
     value: &'b [u8],
 }
 
-/// The parts of a form.
+/// The parts of a form. What some take for another part, or for a part of another name, is refused.
 fn parts<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'b>>, String> {
-    let boundary = parameter(content_type, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()));
+    let boundary = only(content_type, "boundary")?.filter(|boundary| (1..=70).contains(&boundary.len()));
     let delimiter = format!("\r\n--{}", boundary.ok_or("is a form without a `boundary`")?);
     let finder = memmem::Finder::new(delimiter.as_bytes());
     // The first delimiter may stand at the very beginning, without a line before it.
     let first = delimiter.as_bytes().get(2..).unwrap_or_default();
     let mut rest = match body.strip_prefix(first) {
         Some(rest) => rest,
-        None => finder
-            .find(body)
-            .and_then(|at| body.get(at + delimiter.len()..))
-            .ok_or("is a form without parts")?,
+        None => {
+            let at = finder.find(body).ok_or("is a form without parts")?;
+            not_stray(body.get(..at).unwrap_or_default(), first)?;
+            body.get(at + delimiter.len()..).unwrap_or_default()
+        }
     };
     let mut parts = Vec::new();
     loop {
@@ -178,6 +188,7 @@ fn parts<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'b>>, String
             }
         };
         let end = finder.find(value).ok_or("has a last part that does not end")?;
+        not_stray(inside.get(..inside.len() - value.len() + end).unwrap_or_default(), first)?;
         let content = value.get(2..end.max(2)).unwrap_or_default();
         rest = value.get(end + delimiter.len()..).unwrap_or_default();
         if parts.len() == FIELDS_MAX {
@@ -187,25 +198,77 @@ fn parts<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'b>>, String
     }
 }
 
-fn part<'b>(head: &[u8], value: &'b [u8]) -> Result<Part<'b>, String> {
-    let head = std::str::from_utf8(head).map_err(|_| "has a part whose head is no UTF-8".to_owned())?;
-    let field = |wanted: &str| {
-        head.split("\r\n").find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.trim().eq_ignore_ascii_case(wanted).then_some(value)
-        })
+/// Refuses a line that begins like a delimiter and is none here, for the line before it ends in another way, or for it stands
+/// in a head: there are readers to which it is one.
+fn not_stray(bytes: &[u8], delimiter: &[u8]) -> Result<(), String> {
+    let begins_line = |at: usize| match at.checked_sub(1) {
+        None => true,
+        Some(before) => matches!(bytes.get(before), Some(b'\r' | b'\n')),
     };
-    let disposition = field("content-disposition").unwrap_or_default();
-    let name = parameter(disposition, "name").ok_or("has a part without a name")?;
-    let is_file =
-        parameter(disposition, "filename").is_some() || parameter(disposition, "filename*").is_some();
-    Ok(Part { name, is_file, kind: field("content-type").and_then(MediaRange::parse), value })
+    match memmem::find_iter(bytes, delimiter).any(begins_line) {
+        true => Err("has its boundary in a part of it".to_owned()),
+        false => Ok(()),
+    }
 }
 
-/// A parameter of a header field's value, with its quotes taken off.
-fn parameter(value: &str, wanted: &str) -> Option<String> {
-    let mut rest = value.split_once(';')?.1;
-    loop {
+fn part<'b>(head: &[u8], value: &'b [u8]) -> Result<Part<'b>, String> {
+    let head = std::str::from_utf8(head).map_err(|_| "has a part whose head is no UTF-8".to_owned())?;
+    // Where this reads on, others may begin a line, and the other way round.
+    let is_odd = |line: &str| {
+        let is_control = |letter: char| letter.is_ascii_control() && letter != '\t';
+        line.starts_with([' ', '\t']) || line.contains(is_control)
+    };
+    if head.split("\r\n").any(is_odd) {
+        return Err("has a part whose head has a folded line or a control character".to_owned());
+    }
+    let field = |wanted: &str| {
+        let mut all = head.split("\r\n").filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.trim().eq_ignore_ascii_case(wanted).then_some(value)
+        });
+        let first = all.next();
+        match all.next() {
+            None => Ok(first),
+            Some(_) => Err(format!("has a part with `{wanted}` twice")),
+        }
+    };
+    // There are readers that undo it, which makes another value of one that is judged.
+    let is_as_it_is = |coding: &str| {
+        ["7bit", "8bit", "binary"].iter().any(|known| known.eq_ignore_ascii_case(coding.trim()))
+    };
+    if field("content-transfer-encoding")?.is_some_and(|coding| !is_as_it_is(coding)) {
+        return Err("has a part with a `content-transfer-encoding`; expected `binary`".to_owned());
+    }
+    let disposition = field("content-disposition")?.unwrap_or_default();
+    let name = only(disposition, "name")?.ok_or("has a part without a name")?;
+    let said = parameters(disposition).unwrap_or_default();
+    let is_file = said.iter().any(|(name, _)| name == "filename" || name.starts_with("filename*"));
+    let kind = field("content-type")?;
+    let is_like_ascii = kind.is_none_or(media::is_like_ascii);
+    Ok(Part { name, is_file, kind: kind.and_then(MediaRange::parse), is_like_ascii, value })
+}
+
+/// A parameter that is there once, in its plain form: of two some read the first and some the last, and some the extended
+/// one (`name*`) before the plain.
+fn only(value: &str, wanted: &str) -> Result<Option<String>, String> {
+    let all =
+        parameters(value).ok_or_else(|| format!("has parameters beside `{wanted}` that cannot be read"))?;
+    let is_own =
+        |name: &str| name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('*'));
+    let mut own = all.into_iter().filter(|(name, _)| is_own(name));
+    match (own.next(), own.next()) {
+        (None, _) => Ok(None),
+        (Some((name, value)), None) if name == wanted => Ok(Some(value)),
+        _ => Err(format!("has a `{wanted}` that may be read in two ways")),
+    }
+}
+
+/// The parameters of a header field's value: names in small letters, values with their quotes taken off. None where one
+/// cannot be read.
+fn parameters(value: &str) -> Option<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    let mut rest = value.split_once(';').map_or("", |(_, rest)| rest);
+    while !rest.trim().is_empty() {
         let (name, after) = rest.split_once('=')?;
         let after = after.trim_start();
         let (value, left) = match after.strip_prefix('"') {
@@ -215,11 +278,19 @@ fn parameter(value: &str, wanted: &str) -> Option<String> {
                 (value.trim().to_owned(), left)
             }
         };
-        if name.trim().eq_ignore_ascii_case(wanted) {
-            return Some(value);
+        let name = name.trim();
+        if name.contains(|letter: char| letter.is_whitespace() || matches!(letter, ';' | '"')) {
+            return None;
         }
-        rest = left.trim_start().strip_prefix(';')?;
+        all.push((name.to_ascii_lowercase(), value));
+        let left = left.trim_start();
+        rest = match left.strip_prefix(';') {
+            Some(rest) => rest,
+            None if left.is_empty() => left,
+            None => return None,
+        };
     }
+    Some(all)
 }
 
 /// What stands before the closing quote, and what behind it.

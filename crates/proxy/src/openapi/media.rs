@@ -34,7 +34,7 @@ impl MediaRange {
     }
 
     pub(crate) fn is_json(&self) -> bool {
-        (&*self.kind == "application" && &*self.sub == "json") || self.sub.ends_with("+json")
+        matches!(&*self.kind, "application" | "text") && &*self.sub == "json" || self.sub.ends_with("+json")
     }
 
     pub(crate) fn is_xml(&self) -> bool {
@@ -80,12 +80,41 @@ pub(crate) fn of(headers: &HeaderMap) -> Option<MediaRange> {
     text_of(headers).and_then(MediaRange::parse)
 }
 
-/// The same with its parameters.
+/// Every media type that a message says to be of. Where there are several, or what stands beside one cannot be read, others
+/// may go by one of them though [`of`] knows none.
+pub(crate) fn all(headers: &HeaderMap) -> impl Iterator<Item = MediaRange> {
+    headers.get_all(header::CONTENT_TYPE).iter().flat_map(|value| {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        text.split(',').filter_map(MediaRange::parse).collect::<Vec<_>>()
+    })
+}
+
+/// The media type of a message with its parameters.
 pub(crate) fn text_of(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::CONTENT_TYPE).iter();
     let first = all.next()?;
     // Two of them are one that nobody knows.
     if all.next().is_some() { None } else { first.to_str().ok() }
+}
+
+/// Whether a media type, with its parameters, is in a character set in which the signs of ASCII are these signs and stand
+/// for nothing else. In UTF-7 they are written otherwise, and in Shift_JIS half a letter may look like one of them: whoever
+/// decodes what was judged so reads something else.
+pub(crate) fn is_like_ascii(text: &str) -> bool {
+    // What stands in quotes is looked at, too: there are readers that part parameters within them.
+    text.split(';').skip(1).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let name = name.trim().to_ascii_lowercase();
+        if name != "charset" {
+            return !name.starts_with("charset");
+        }
+        let value =
+            value.trim().trim_matches(|letter: char| matches!(letter, '"' | '\'')).to_ascii_lowercase();
+        matches!(&*value, "" | "utf-8" | "utf8" | "us-ascii" | "ascii")
+            || ["iso-8859-", "iso8859-", "iso_8859-", "latin", "windows-125", "cp125", "koi8-"]
+                .iter()
+                .any(|family| value.starts_with(family))
+    })
 }
 
 /// Whether the bytes are those of the media type.
@@ -121,6 +150,35 @@ pub(crate) fn weight(accepted: &[(MediaRange, f32)], kind: &MediaRange) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_that_hide_what_is_in_a_body_are_told() {
+        for (kind, want) in [
+            ("application/json", true),
+            ("application/json; charset=UTF-8", true),
+            ("application/json;Charset = \"iso-8859-15\"; x", true),
+            ("application/json; charset='utf-8'", true),
+            ("application/json; charset=utf-7", false),
+            ("application/json; charset=utf-8; charset=utf-7", false),
+            ("application/json; charset*=utf-8''utf-7", false),
+            ("application/json; charset=gb18030", false),
+            ("text/plain; x=\"a; charset=utf-16\"", false),
+        ] {
+            assert_eq!(is_like_ascii(kind), want, "{kind}");
+        }
+        let types = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_TYPE, HeaderValue::from_static(line));
+            }
+            all(&headers).map(|kind| kind.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            types(&["text/plain, application/json;a", "a/b"]),
+            ["text/plain", "application/json", "a/b"]
+        );
+        assert_eq!(types(&["nothing"]), [""; 0]);
+    }
 
     #[test]
     fn the_closest_range_counts() {

@@ -25,7 +25,7 @@ use crate::{
         steps::{Reads, Steps, Wrong},
     },
     failure::{Failure, Problem, Stage},
-    openapi::media,
+    openapi::media::{self, MediaRange},
 };
 
 const TRANSFORMED: usize = 0;
@@ -135,18 +135,21 @@ impl Transform {
     ) -> Result<(), Failure> {
         let status = answer.status();
         let kind = media::of(answer.headers());
-        let format = kind
-            .as_ref()
-            .filter(|_| matches!(steps.reads, Reads::Json | Reads::Texts) && steps.makes.is_none())
-            .and_then(|kind| match kind {
-                kind if kind.is("text", "event-stream") => Some(Format::Events),
-                kind if kind.is_lines() => Some(Format::Lines),
-                _ => None,
-            });
+        let flows = matches!(steps.reads, Reads::Json | Reads::Texts) && steps.makes.is_none();
+        let format = kind.as_ref().filter(|_| flows).and_then(|kind| match kind {
+            kind if kind.is("text", "event-stream") => Some(Format::Events),
+            kind if kind.is_lines() => Some(Format::Lines),
+            _ => None,
+        });
         let is_stream = kind.as_ref().is_some_and(|kind| kind.is_stream());
         // Parts of a body of whatever type it may be.
         let is_parts = kind.as_ref().is_some_and(|kind| kind.is("multipart", "byteranges"));
         if format.is_none() && !is_parts && (is_stream || !steps.fits(kind.as_ref())) {
+            let is_meant = |kind: MediaRange| steps.fits(Some(&kind)) || flows && kind.is_stream();
+            if !is_stream && media::all(answer.headers()).any(is_meant) {
+                self.counted.note(FAILED);
+                return Err(broken("it has several media types, or one that cannot be read"));
+            }
             return Ok(());
         }
         if status == StatusCode::PARTIAL_CONTENT || is_parts {
@@ -262,7 +265,20 @@ impl Policy for Transform {
             return Flow::Continue;
         };
         if !steps.fits(media::of(&call.head.headers).as_ref()) {
+            // The service may go by a type that is not the one that was looked at.
+            if media::all(&call.head.headers).any(|kind| steps.fits(Some(&kind))) {
+                self.counted.note(FAILED);
+                let hint = "expected one media type that can be read, in one `Content-Type`";
+                return Flow::Fail(Failure::refused(Problem::UnsupportedMedia).with_hint(hint));
+            }
             return Flow::Continue;
+        }
+        let said = media::text_of(&call.head.headers).filter(|_| steps.makes.is_none());
+        // It goes on under the type that it came with: whoever decodes it so reads something else than was looked at.
+        if said.is_some_and(|said| !media::is_like_ascii(said)) {
+            self.counted.note(FAILED);
+            let failure = Failure::refused(Problem::UnsupportedMedia);
+            return Flow::Fail(failure.with_hint("the body is in another character set; expected UTF-8"));
         }
         if !media::is_plain(&call.head.headers) {
             return Flow::Fail(

@@ -76,10 +76,13 @@ fn least(known: Option<u64>, other: u64) -> u64 {
 }
 
 impl Caching {
-    /// Nothing is heard yet; the answer is made of these fields of the client's in any case.
-    pub(super) fn new(varies_by: &[HeaderName]) -> Self {
-        // A template may put the client's credentials where no part's fields tell of them.
-        let is_private = varies_by.iter().any(|name| [header::AUTHORIZATION, header::COOKIE].contains(name));
+    /// Nothing is heard yet; the answer is made of these fields of the client's in any case, and of who calls where it
+    /// `tells_who`.
+    pub(super) fn new(varies_by: &[HeaderName], tells_who: bool) -> Self {
+        // A template may put who calls, or the client's credentials, where no part's fields tell of them: into a path, of which
+        // a part may say with reason that everybody may have it.
+        let is_private =
+            tells_who || varies_by.iter().any(|name| [header::AUTHORIZATION, header::COOKIE].contains(name));
         Self { vary: varies_by.to_vec(), is_public: true, is_private, ..Self::default() }
     }
 
@@ -167,7 +170,7 @@ mod tests {
 
     /// What is said of these parts, each with whether it was asked for with credentials.
     fn said(parts: &[(&[(&'static str, &'static str)], bool)]) -> (String, String) {
-        let mut caching = Caching::new(&[]);
+        let mut caching = Caching::new(&[], false);
         for (fields, has_credentials) in parts {
             caching.hear(&part(fields), *has_credentials, |name| name != header::ACCEPT);
         }

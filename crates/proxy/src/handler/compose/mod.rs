@@ -70,6 +70,8 @@ pub(crate) struct Compose {
     server_timing: bool,
     /// Fields of the client's request that calls and shapes are made of.
     varies_by: Box<[HeaderName]>,
+    /// Calls or shapes are made of who calls.
+    tells_who: bool,
 }
 
 enum Answer {
@@ -122,13 +124,16 @@ impl Compose {
         };
         let mut varies_by = Vec::new();
         calls.iter().for_each(|call| call.varies_by(&mut varies_by));
+        let mut tells_who = calls.iter().any(One::tells_who);
         if let Answer::Shape(shape) = &answer {
             shape.varies_by(&mut varies_by);
+            tells_who |= shape.tells_who();
         }
         Ok(Self {
             asks_request: asks.iter().any(|asks| asks.0) || of_program.0,
             asks_body: asks.iter().any(|asks| asks.1) || of_program.1,
             varies_by: varies_by.into(),
+            tells_who,
             names: calls.iter().map(|call| call.name.clone()).collect(),
             calls: calls.into(),
             answer,
@@ -163,7 +168,7 @@ impl Compose {
             bytes_left: Cell::new(self.bytes_max),
             values_left: Cell::new(values_max(self.bytes_max)),
             calls_left: Cell::new(CALLS_MAX),
-            caching: RefCell::new(Caching::new(&self.varies_by)),
+            caching: RefCell::new(Caching::new(&self.varies_by, self.tells_who)),
         };
         let mut response = match self.run(&shared).await {
             Ok(ended) => self.answer(&shared, &ended).await?,

@@ -229,6 +229,13 @@ impl One {
         self.body.iter().for_each(|body| body.varies_by(out));
     }
 
+    /// Whether its request tells who calls.
+    pub(super) fn tells_who(&self) -> bool {
+        let fields = self.headers.iter().map(|(_, text)| text);
+        fields.chain(self.query.iter()).chain([&self.path]).any(Text::tells_who)
+            || self.body.as_ref().is_some_and(Shape::tells_who)
+    }
+
     /// Whether a field of its request is the client's own.
     fn forwards(&self, name: &HeaderName) -> bool {
         let is_own = self.headers.iter().any(|(own, _)| own == name);
@@ -489,7 +496,13 @@ impl One {
             .any(|name| self.forwards(name) && shared.call.head.headers.contains_key(name));
         let is_somebody = shared.call.consumer.is_some() || shared.call.claims.is_some();
         let has_credentials = has_credentials || is_somebody && !shared.call.is_stranger;
-        shared.caching.borrow_mut().hear(&head.headers, has_credentials, |name| self.forwards(name));
+        // Who calls is the client's own, too, by whatever word of the gateway's policies it goes on.
+        let stated = match head.headers.contains_key(header::VARY) {
+            true => chain::stated_identity(shared.call),
+            false => Vec::new(),
+        };
+        let is_clients = |name: &HeaderName| self.forwards(name) || stated.contains(name);
+        shared.caching.borrow_mut().hear(&head.headers, has_credentials, is_clients);
         let bytes = self.read(answer, &shared.bytes_left, &mut sent.bytes).await?;
         if is_passed_on {
             return Err(Unmade::PassedOn(Box::new(passed_on(status, &head.headers, bytes))));

@@ -226,6 +226,17 @@ impl Text {
         }
     }
 
+    /// Whether it tells who calls, or of this one call: something that no field of the request has, and that nobody else is
+    /// to be told.
+    pub(super) fn tells_who(&self) -> bool {
+        self.0.iter().any(|part| match part {
+            Part::Name(template, name) => {
+                template.tells_who() || matches!(&**name, "client.address" | "request.id" | "tls.sni")
+            }
+            Part::Text(_) | Part::Path(_) | Part::Capture(_) => false,
+        })
+    }
+
     /// The text, or the value that it lacks.
     pub(super) fn render(&self, scope: &Scope<'_>, goes: Goes, out: &mut String) -> Result<(), Missing> {
         for part in &self.0 {
@@ -366,6 +377,16 @@ impl Shape {
             Self::Text(text) => text.varies_by(out),
             Self::Array(items) => items.iter().for_each(|item| item.varies_by(out)),
             Self::Object(members) => members.iter().for_each(|(_, member)| member.varies_by(out)),
+        }
+    }
+
+    /// Whether a text in it tells who calls.
+    pub(super) fn tells_who(&self) -> bool {
+        match self {
+            Self::Literal(_) | Self::Path(_) => false,
+            Self::Text(text) => text.tells_who(),
+            Self::Array(items) => items.iter().any(Self::tells_who),
+            Self::Object(members) => members.iter().any(|(_, member)| member.tells_who()),
         }
     }
 

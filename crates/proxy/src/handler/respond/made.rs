@@ -10,6 +10,8 @@ const DEPTH_MAX: usize = 12;
 const OPTIONAL_DEPTH_MAX: usize = 5;
 /// Values of one answer.
 const VALUES_MAX: usize = 5_000;
+/// Schemas that are brought together for one answer: those of `allOf` may lead back to themselves in many ways.
+const JOINED_MAX: usize = 20_000;
 /// Items of one list, and letters of one text, that are made.
 const ITEMS_MAX: u64 = 20;
 const LETTERS_MAX: u64 = 10_000;
@@ -20,11 +22,12 @@ pub(super) struct Maker<'d> {
     /// Numbers that look drawn; without a seed the plainest value is made, and examples count.
     seed: Option<u64>,
     values: usize,
+    joined: usize,
 }
 
 impl<'d> Maker<'d> {
     pub(super) fn new(document: &'d Document, seed: Option<u64>) -> Self {
-        Self { document, seed, values: 0 }
+        Self { document, seed, values: 0, joined: 0 }
     }
 
     /// A value of a schema.
@@ -80,9 +83,9 @@ impl<'d> Maker<'d> {
         }
         if let Some(all) = schema.get("allOf").and_then(Value::as_array) {
             let mut whole = Map::new();
-            join(&mut whole, &without(schema, "allOf"), self.document, 0)?;
+            self.join(&mut whole, &without(schema, "allOf"), 0)?;
             for one in all {
-                join(&mut whole, one, self.document, 0)?;
+                self.join(&mut whole, one, 0)?;
             }
             return self.value(&Value::Object(whole), depth + 1);
         }
@@ -95,6 +98,36 @@ impl<'d> Maker<'d> {
             "boolean" => Ok((self.seed.is_none() || self.drawn(2) == 1).into()),
             _ => Ok(Value::Null),
         }
+    }
+
+    /// Brings what several schemas say together.
+    fn join(&mut self, whole: &mut Map<String, Value>, one: &Value, depth: usize) -> Result<(), String> {
+        self.joined += 1;
+        if depth > DEPTH_MAX || self.joined > JOINED_MAX {
+            return Ok(());
+        }
+        let one = self.document.part(one)?;
+        for (key, value) in one.as_object().into_iter().flatten() {
+            match (key.as_str(), whole.get_mut(key), value) {
+                ("allOf", _, Value::Array(all)) => {
+                    for one in all {
+                        self.join(whole, one, depth + 1)?;
+                    }
+                }
+                ("properties", Some(Value::Object(known)), Value::Object(more)) => {
+                    known.extend(more.iter().map(|(name, schema)| (name.clone(), schema.clone())));
+                }
+                ("required", Some(Value::Array(known)), Value::Array(more)) => {
+                    known.extend(more.iter().cloned());
+                }
+                ("minimum" | "minLength" | "minItems", Some(known), more)
+                    if known.as_f64() > more.as_f64() => {}
+                ("maximum" | "maxLength" | "maxItems", Some(known), more)
+                    if known.as_f64() < more.as_f64() => {}
+                _ => _ = whole.insert(key.clone(), value.clone()),
+            }
+        }
+        Ok(())
     }
 
     fn object(&mut self, schema: &Value, depth: usize) -> Result<Value, String> {
@@ -250,36 +283,6 @@ fn other(value: &Value, at: u64) -> Value {
         },
         other => other.clone(),
     }
-}
-
-/// Brings what several schemas say together.
-fn join(
-    whole: &mut Map<String, Value>,
-    one: &Value,
-    document: &Document,
-    depth: usize,
-) -> Result<(), String> {
-    if depth > DEPTH_MAX {
-        return Ok(());
-    }
-    let one = document.part(one)?;
-    for (key, value) in one.as_object().into_iter().flatten() {
-        match (key.as_str(), whole.get_mut(key), value) {
-            ("allOf", _, Value::Array(all)) => {
-                for one in all {
-                    join(whole, one, document, depth + 1)?;
-                }
-            }
-            ("properties", Some(Value::Object(known)), Value::Object(more)) => {
-                known.extend(more.iter().map(|(name, schema)| (name.clone(), schema.clone())));
-            }
-            ("required", Some(Value::Array(known)), Value::Array(more)) => known.extend(more.iter().cloned()),
-            ("minimum" | "minLength" | "minItems", Some(known), more) if known.as_f64() > more.as_f64() => {}
-            ("maximum" | "maxLength" | "maxItems", Some(known), more) if known.as_f64() < more.as_f64() => {}
-            _ => _ = whole.insert(key.clone(), value.clone()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

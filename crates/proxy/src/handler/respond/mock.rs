@@ -139,6 +139,8 @@ impl Mock {
         let mut seed = DefaultHasher::new();
         (&*operation.name, call.path(), query).hash(&mut seed);
         let mut response = self.answer(operation, &wish, &head.headers, seed.finish())?;
+        // Whoever keeps it must not give one's choice to others.
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("accept, prefer"));
         let length = response.body().length().unwrap_or_default();
         if head.method == Method::HEAD && length > 0 {
             // What a GET would be sent (RFC 9110 §8.6).

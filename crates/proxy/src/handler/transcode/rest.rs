@@ -219,6 +219,10 @@ impl Transcode {
             kind = said.unwrap_or(HeaderValue::from_static("application/octet-stream"));
         }
         headers.insert(header::CONTENT_TYPE, kind);
+        if !is_any {
+            // Whoever keeps it must not give events to those who take lines.
+            headers.append(header::VARY, HeaderValue::from_static("accept"));
+        }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
         let mut response = Response::new(Body::boxed(told));
         *response.headers_mut() = headers;

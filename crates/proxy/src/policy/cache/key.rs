@@ -21,6 +21,25 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const FORWARDED: [HeaderName; 2] =
     [HeaderName::from_static("x-forwarded-port"), HeaderName::from_static("x-forwarded-prefix")];
 
+/// Fields by which some services take a request for another than its line says: of another method, for another target, host or
+/// scheme. What is made of one is nothing for those who ask without it.
+const OTHERWISE: [&str; 14] = [
+    "front-end-https",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+];
+
 /// How keys are made.
 pub(super) struct Keys {
     headers: Vec<HeaderName>,
@@ -238,6 +257,11 @@ fn write_way(call: &Call, out: &mut Vec<u8>) {
         }
     }
     out.push(END);
+    for name in headers.keys().filter(|name| OTHERWISE.contains(&name.as_str())) {
+        out.extend_from_slice(name.as_str().as_bytes());
+        combined(headers, name, out);
+        out.push(END);
+    }
 }
 
 /// What makes something of answers before they are kept: the route as it is configured, and the listener and the
@@ -400,6 +424,9 @@ mod tests {
             ("a.test", &[("x-forwarded-prefix", "/api")], false),
             ("a.test", &[("forwarded", "for=192.0.2.1;proto=https")], false),
             ("a.test", &[("forwarded", "for=192.0.2.1")], true),
+            ("a.test", &[("x-http-method-override", "HEAD")], false),
+            ("a.test", &[("x-original-url", "/b")], false),
+            ("a.test", &[("x-anything", "/b")], true),
         ] {
             let is_given = [("x-forwarded-proto", "http"), ("x-forwarded-host", "a.test")] == *fields;
             assert_eq!(same(&plain, &one, &asked(host, fields)), want || is_given, "{host} {fields:?}");

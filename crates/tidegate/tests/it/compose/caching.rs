@@ -67,3 +67,44 @@ fn a_kept_answer_ends_with_its_shortest_part() {
     let seen = targets(&upstream);
     assert_eq!(seen.iter().filter(|target| *target == "/never").count(), 2, "{seen:?}");
 }
+
+#[test]
+fn what_is_made_of_who_calls_is_for_nobody_else_whatever_its_parts_say() {
+    // Everybody may have it where it lies, and there it is another's for each.
+    let upstream = Upstream::scripted(|seen| {
+        let who = seen.header("x-user").unwrap_or(seen.target()).to_owned();
+        let body = serde_json::json!({"who": who}).to_string();
+        let fields = "cache-control: public, max-age=60\r\nvary: x-user\r\ncontent-type: application/json";
+        let head = format!("HTTP/1.1 200 X\r\n{fields}\r\ncontent-length: {}\r\n\r\n", body.len());
+        Some([head.into_bytes(), body.into_bytes()].concat())
+    });
+    let stating = ", {headers: {request: {set: {x-user: '{{ consumer.name }}'}}}}";
+    for (policies, compose) in [
+        ("", "{calls: {one: {upstream: u, path: '/users/{{ consumer.name }}'}}}"),
+        ("", "{calls: {one: {upstream: u, path: '/?of={{ consumer.name }}'}}}"),
+        ("", "{calls: {one: {upstream: u, path: /, headers: {x-user: '{{ consumer.name }}'}}}}"),
+        ("", "{calls: {one: {upstream: u, path: /}}, response: {who: '{{ consumer.name }}'}}"),
+        (stating, "{calls: {one: {upstream: u, path: /}}}"),
+    ] {
+        let gateway = Gateway::start(&format!(
+            "consumers: [{{name: ann, keys: [the-key-of-ann]}}, {{name: bob, keys: [the-key-of-bob]}}]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - name: me
+    match: [{{path: {{exact: /me}}}}]
+    policies: [{{keyAuth: {{}}}}, {{cache: {{}}}}{policies}]
+    compose: {compose}
+",
+            upstream.address
+        ));
+        for name in ["ann", "bob", "ann"] {
+            let head = format!("GET /me HTTP/1.1\nhost: t.example\nx-api-key: the-key-of-{name}");
+            let answer = gateway.send(&head, b"");
+            assert_eq!(answer.status, 200, "{compose}: {}", answer.text());
+            assert!(answer.text().contains(name), "{policies} {compose}: {}", answer.text());
+            let control = answer.header("cache-control").unwrap_or_default();
+            let is_told = control.starts_with("private") || answer.header("vary") == Some("x-user");
+            assert!(is_told, "{policies} {compose}: {:?}", answer.headers);
+        }
+    }
+}

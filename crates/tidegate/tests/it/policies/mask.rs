@@ -85,6 +85,19 @@ fn detectors_find_what_stands_anywhere_in_texts_and_streams() {
 }
 
 #[test]
+fn detectors_look_at_names_and_comments_of_events_too() {
+    let upstream = Upstream::scripted(|_| {
+        let body = ": of ann@example.com\n\nevent: ann@example.com\ndata: {\"a\":1}\n\nid: 7\ndata: x\n\n";
+        let kind = "content-type: text/event-stream";
+        let length = body.len();
+        Some(format!("HTTP/1.1 200 OK\r\n{kind}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes())
+    });
+    let gateway = gateway(&upstream, "{detect: [email], replacement: '***'}");
+    let want = ": of ***\n\nevent: ***\ndata: {\"a\":1}\n\nid: 7\ndata: x\n\n";
+    assert_eq!(get(&gateway, "/").text(), want);
+}
+
+#[test]
 fn events_are_masked_however_their_lines_end_and_whatever_their_bytes() {
     let secret = r#"{"user":{"email":"ann@example.com"}}"#;
     let upstream = Upstream::scripted(move |seen| {
@@ -193,6 +206,53 @@ fn answers_without_a_body_or_with_a_part_of_one_tell_nothing_of_what_is_hidden()
     assert_eq!(client.read().map(|answer| (answer.status, answer.body.len())), Some((304, 0)));
     let parts = get(&gateway, "/parts");
     assert_eq!((parts.status, parts.text().contains("ann@")), (502, false), "{}", parts.text());
+}
+
+#[test]
+fn a_stream_that_comes_all_at_once_is_bounded_by_its_lines_and_not_by_its_length() {
+    let of_lines = |line: &str, count: usize| {
+        let body = serde_json::to_string(&line.repeat(count)).expect("a text");
+        Gateway::start(&format!(
+            "routes: [{{name: r, match: [{{path: {{prefix: /}}}}], policies: [{{mask: {{fields: [email], maxSize: 1KiB}}}}], respond: {{headers: {{content-type: application/x-ndjson}}, body: {body}}}}}]\n"
+        ))
+    };
+    let gateway = of_lines("{\"email\":\"ann@example.com\"}\n", 10_000);
+    let text = get(&gateway, "/").text();
+    assert_eq!((text.matches("[masked]").count(), text.contains("ann@")), (10_000, false));
+    let long = format!("{{\"email\":\"ann@example.com\",\"x\":\"{}\"}}\n", "x".repeat(300_000));
+    let raw = super::super::harness::raw(
+        of_lines(&long, 1).address,
+        b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    );
+    let text = String::from_utf8_lossy(&raw);
+    assert!(!text.contains("ann@") && !text.ends_with("0\r\n\r\n"), "it breaks off");
+}
+
+#[test]
+fn an_answer_of_several_types_is_not_passed_for_the_one_that_is_not_looked_through() {
+    let upstream = Upstream::scripted(|seen| {
+        let body = r#"{"user":{"email":"ann@example.com"}}"#;
+        let kinds = match seen.target() {
+            "/two" => "content-type: text/plain\r\ncontent-type: application/json",
+            "/list" => "content-type: text/plain, application/json",
+            "/odd" => "content-type: application/json; a=\u{e9}",
+            "/events" => "content-type: text/plain\r\ncontent-type: text/event-stream",
+            "/text" => "content-type: text/json",
+            _ => "content-type: text/html\r\ncontent-type: text/html",
+        };
+        Some(
+            format!("HTTP/1.1 200 OK\r\n{kinds}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .into_bytes(),
+        )
+    });
+    let gateway = gateway(&upstream, "{fields: [user.email]}");
+    for target in ["/two", "/list", "/odd", "/events"] {
+        let answer = get(&gateway, target);
+        assert_eq!((answer.status, answer.text().contains("ann@")), (502, false), "{target}");
+    }
+    let text = get(&gateway, "/text");
+    assert_eq!((text.status, text.json()), (200, json!({"user": {"email": "[masked]"}})));
+    assert_eq!(get(&gateway, "/html").status, 200, "none of them is looked through");
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn examples_are_given_as_prefer_and_accept_choose() {
     let plain = get(&gateway, "/v1/pets/1", "");
     assert_eq!((plain.status, plain.json(), plain.header("x-rate")), (200, tom, Some("7")));
     assert_eq!(plain.header("content-type"), Some("application/json"));
+    assert_eq!(plain.header("vary"), Some("accept, prefer"), "whoever keeps it tells choices apart");
     assert_eq!(
         get(&gateway, "/v1/pets/1", "\nprefer: example=dog").json(),
         json!({"name": "Rex", "kind": "dog"})
@@ -160,6 +161,27 @@ fn requests_are_judged_unless_they_are_not_to_be() {
     assert_eq!((answer.status, answer.problem().as_deref()), (400, Some("invalid")));
     assert_eq!(answer.json()["errors"][0]["pointer"], "#/kind");
     assert_eq!(get(&strict, "/v1/pets/x", "").status, 400);
+}
+
+#[test]
+fn schemas_that_lead_back_to_themselves_in_many_ways_are_answered_in_bounded_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("knot.yaml");
+    let knot = json!({"$ref": "#/components/schemas/Knot"});
+    let mut all = vec![knot.clone(); 8];
+    all.push(json!({"type": "object", "required": ["name"], "properties": {"name": {"const": "Ann"}}}));
+    let answer = json!({"description": "d", "content": {"application/json": {"schema": knot}}});
+    let document = json!({"openapi": "3.1.0", "info": {"title": "K", "version": "1"},
+        "components": {"schemas": {"Knot": {"allOf": all}}},
+        "paths": {"/k": {"get": {"responses": {"200": answer}}}}});
+    fs::write(&file, document.to_string()).expect("a file");
+    let gateway = Gateway::start(&format!(
+        "routes: [{{name: r, match: [{{path: {{prefix: /}}}}], respond: {{openapi: {{file: {}}}}}}}]\n",
+        file.display()
+    ));
+    for prefer in ["", "\nprefer: dynamic=true"] {
+        assert_eq!(get(&gateway, "/k", prefer).json(), json!({"name": "Ann"}));
+    }
 }
 
 #[test]

@@ -115,6 +115,12 @@ fn requests_that_cannot_be_made_into_others_do_not_come_through() {
         (JSON, "", "{", 400),
         (JSON, "", r#"{"a":[1]}"#, 400),
         (JSON, "\ncontent-encoding: gzip", "{}", 415),
+        // Whoever reads it may go by either.
+        (JSON, "\ncontent-type: text/plain", "{}", 415),
+        ("text/plain", "\ncontent-type: application/json", "{}", 415),
+        ("application/json, text/plain", "", "{}", 415),
+        ("text/json", "", r#"{"a":[1]}"#, 400),
+        ("application/json; charset=utf-7", "", r#"{"a":{"b":"+ACI-"}}"#, 415),
         (JSON, "", &format!("\"{}\"", "x".repeat(2_000)), 413),
     ] {
         let answer = post(&gateway, kind, headers, body);

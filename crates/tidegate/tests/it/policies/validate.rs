@@ -333,6 +333,9 @@ fn answers_are_judged_where_that_is_wanted() {
     let good = get(&enforcing, "/v1/pets?good", &format!("{TENANT}\naccept-encoding: gzip"));
     assert_eq!((good.status, good.text().as_str()), (200, r#"[ {"name":"Rex","id":5} ]"#));
     assert_eq!(last(&upstream).header("accept-encoding"), None, "what is judged must be readable");
+    get(&enforcing, "/v1/pets?good", &format!("{TENANT}\nrange: bytes=0-\nif-range: \"1\""));
+    let asked = last(&upstream);
+    assert_eq!((asked.header("range"), asked.header("if-range")), (None, None), "and whole");
     for (what, want) in [
         ("bad", 502),
         ("headless", 502),
@@ -425,6 +428,94 @@ fn schemas_alone_judge_bodies_queries_headers_and_answers() {
         assert_eq!(answer.status, 400, "{target} {body}: {}", answer.text());
         assert_eq!(places(&answer), [want]);
     }
+}
+
+/// A gateway whose bodies have one field that is judged, `role`.
+fn judging_role(upstream: &Upstream) -> Gateway {
+    let schema = "{type: object, properties: {role: {enum: [guest]}}}";
+    gateway(upstream, &format!("{{validate: {{schemas: {{body: {{schema: {schema}}}}}}}}}"))
+}
+
+#[test]
+fn forms_of_parts_that_others_may_read_otherwise_do_not_pass() {
+    let upstream = Upstream::echo();
+    let gateway = judging_role(&upstream);
+    let kind = "multipart/form-data; boundary=xyz";
+    let form = |head: &str, value: &str| format!("--xyz\r\n{head}\r\n\r\n{value}\r\n--xyz--\r\n");
+    let (note, role) =
+        ("Content-Disposition: form-data; name=note", "Content-Disposition: form-data; name=role");
+    let good = form(role, "guest");
+    for body in [
+        good.clone(),
+        format!("A form.\r\n{good}And its end.\n"),
+        form(&format!("{note}\r\nContent-Transfer-Encoding: binary"), "a--xyz\n-xyz"),
+        form(&format!("{note}; filename=\"a.csv\"; filename*=UTF-8''a.csv"), "a"),
+        form(&format!("{note}; filename=a.csv\r\nContent-Type: text/csv; charset=utf-16"), "a"),
+        form(&format!("{note}\r\nContent-Type: text/plain; charset=UTF-8"), "a"),
+    ] {
+        let answer = post(&gateway, "/", kind, body.as_bytes());
+        assert_eq!(answer.status, 200, "{body}: {}", answer.text());
+    }
+    let seen = upstream.seen().len();
+    let hidden = format!("\n--xyz\n{role}\n\nadmin");
+    for (kind, body) in [
+        (kind, form(role, "admin")),
+        ("multipart/form-data; boundary=xyz; boundary=abc", good.clone()),
+        ("multipart/form-data; boundary=xyz; boundary*=utf-8''abc", good.clone()),
+        ("multipart/form-data; x; boundary=xyz", good.clone()),
+        // To some a line ends without a carriage return, and a part begins there.
+        (kind, format!("A form.{hidden}\r\n{good}")),
+        (kind, form(note, &hidden)),
+        (kind, form(note, &hidden.replace('\n', "\r"))),
+        (kind, form(&format!("{note}\r\n--xyz\r\n{role}"), "admin")),
+        (kind, form(&format!("{note}\r\n{role}"), "admin")),
+        (kind, form(&format!("{note}\n{role}"), "admin")),
+        (kind, form(&format!("{note}; name=role"), "admin")),
+        (kind, form(&format!("{note}; name*=utf-8''role"), "admin")),
+        (kind, form(&format!("{note}; x; name=role"), "admin")),
+        (kind, form(&format!("{note};\r\n name=role"), "admin")),
+        (kind, form(&format!("{note}\0; name=role"), "admin")),
+        (kind, form(&format!("{note}\r\nContent-Transfer-Encoding: base64"), "YWRtaW4=")),
+        (kind, form(&format!("{note}\r\nContent-Type: text/plain; charset=utf-16le"), "a")),
+    ] {
+        let answer = post(&gateway, "/", kind, body.as_bytes());
+        assert_eq!(answer.status, 400, "{kind} {body:?}: {}", answer.text());
+    }
+    assert_eq!(upstream.seen().len(), seen, "none of it came through");
+}
+
+#[test]
+fn bodies_in_character_sets_in_which_they_are_something_else_do_not_pass() {
+    let upstream = Upstream::echo();
+    let gateway = judging_role(&upstream);
+    for (kind, body) in [
+        ("application/json;charset=UTF-8", r#"{"role":"guest"}"#),
+        ("application/json; charset=\"utf-8\"", r#"{"role":"guest"}"#),
+        ("application/json; charset=ISO-8859-1; profile=x", r#"{"role":"guest"}"#),
+        ("application/x-www-form-urlencoded; charset=windows-1252", "role=guest"),
+    ] {
+        let answer = post(&gateway, "/", kind, body.as_bytes());
+        assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
+    }
+    let seen = upstream.seen().len();
+    // Whoever decodes it reads `{"note":"","role":"admin"}`.
+    let other = r#"{"note":"+ACIALAAi-role+ACIAOgAi-admin"}"#;
+    for kind in [
+        "application/json; charset=utf-7",
+        "application/json; charset=\"UTF-7\"",
+        "application/json; charset=utf-8; charset=utf-7",
+        "application/json; x; charset=utf-7",
+        "application/json; charset*=utf-8''utf-7",
+        "application/json; charset=Shift_JIS",
+        "application/merge-patch+json; charset=utf-7",
+    ] {
+        let answer = post(&gateway, "/", kind, other.as_bytes());
+        assert_eq!(answer.status, 400, "{kind}: {}", answer.text());
+        assert_eq!(places(&answer), ["body #"], "{kind}");
+    }
+    let form = post(&gateway, "/", "application/x-www-form-urlencoded; charset=utf-7", b"note=a");
+    assert_eq!(form.status, 400, "{}", form.text());
+    assert_eq!(upstream.seen().len(), seen, "none of it came through");
 }
 
 /// A document whose one operation answers and takes bodies of these types.

@@ -22,6 +22,7 @@ fn a_stream_is_events_or_lines_as_the_client_accepts() {
     };
     let lines = ask("*/*", "/v1/greetings/a:watch?count=2");
     assert_eq!(lines.header("content-type"), Some("application/x-ndjson"));
+    assert_eq!(lines.header("vary"), Some("accept"), "whoever keeps it tells them apart");
     assert_eq!(lines.text(), "{\"message\":\"Hello, a 0\"}\n{\"message\":\"Hello, a 1\"}\n");
     let stream = ask("text/event-stream", "/v1/greetings/a:watch?count=2");
     assert_eq!(stream.header("content-type"), Some("text/event-stream"));

@@ -65,6 +65,34 @@ fn a_port_or_a_scheme_that_an_upstream_sees_is_not_given_to_those_who_came_other
 }
 
 #[test]
+fn what_a_field_makes_of_a_request_is_not_given_to_those_who_ask_without_it() {
+    let fields = [
+        ("x-http-method-override", "HEAD"),
+        ("x-method-override", "DELETE"),
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("x-forwarded-scheme", "https"),
+        ("x-host", "evil.test"),
+    ];
+    let upstream = Upstream::scripted(move |seen| {
+        let said = fields.iter().find_map(|(name, _)| seen.header(name));
+        answer("cache-control: max-age=60", said.unwrap_or("plain"))
+    });
+    let gateway = cached(&upstream, "{}");
+    for (name, value) in fields {
+        let path = format!("/{name}");
+        for _ in 0..2 {
+            assert_eq!(ask(&gateway, &path, &format!("\n{name}: {value}")).text(), value);
+            assert_eq!(ask(&gateway, &path, "").text(), "plain", "{name}");
+        }
+        gateway.send(&format!("POST {path} HTTP/1.1\nhost: a.test\ncontent-length: 0"), b"");
+        let asked = upstream.seen().len();
+        ask(&gateway, &path, &format!("\n{name}: {value}"));
+        assert_eq!(upstream.seen().len(), asked + 1, "{name}: it is void as the other is");
+    }
+}
+
+#[test]
 fn what_a_listener_makes_of_answers_stays_on_it() {
     let upstream = Upstream::scripted(|seen| {
         let place = seen.header("x-place").unwrap_or("nowhere");

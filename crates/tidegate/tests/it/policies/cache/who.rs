@@ -63,6 +63,68 @@ fn what_depends_on_the_caller_is_not_put_into_answers_for_all() {
 }
 
 #[test]
+fn a_target_that_is_made_of_the_caller_is_refused_behind_a_cache_that_does_not_tell_callers_apart() {
+    let with = |cache: &str, rewrite: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+{CONSUMERS}routes: [{{name: r, match: [{{path: {{template: \"/a/{{id}}\"}}}}], respond: {{}}, policies: [{{keyAuth: {{}}}}, {{cache: {cache}}}, {{rewrite: {rewrite}}}]}}]\n"
+        )
+    };
+    for (cache, rewrite, words) in [
+        ("{}", "{path: {template: '/users/{{ consumer.name }}/{id}'}}", ["the path", "`consumer.name`"]),
+        (
+            "{}",
+            "{path: {template: '/{{ request.header.x-tenant }}/{id}'}}",
+            ["the path", "`request.header.x-tenant`"],
+        ),
+        ("{}", "{host: '{{ request.cookie.shop }}.test'}", ["the host", "`request.cookie.shop`"]),
+        ("{key: {headers: [x-tenant]}}", "{host: '{{ client.address }}'}", ["the host", "`client.address`"]),
+    ] {
+        refused(&with(cache, rewrite), &words);
+    }
+    for (cache, rewrite) in [
+        ("{}", "{path: {template: '/b/{id}'}, host: '{{ request.header.x-forwarded-host }}'}"),
+        ("{}", "{path: {template: '/{{ request.query.page }}/{id}'}}"),
+        ("{key: {consumer: true}}", "{path: {template: '/users/{{ consumer.name }}/{id}'}}"),
+        ("{key: {headers: [x-tenant]}}", "{host: '{{ request.header.x-tenant }}.test'}"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidegate.yaml");
+        std::fs::write(&path, with(cache, rewrite)).expect("a file");
+        let (code, _, problems) = crate::harness::run(&["validate", "-c", &path.display().to_string()]);
+        assert_eq!(code, 0, "{cache} {rewrite}: {problems}");
+    }
+}
+
+#[test]
+fn a_header_that_chooses_the_side_of_a_strangler_is_refused_behind_a_cache_that_does_not_know_it() {
+    let with = |cache: &str, rest: &str| {
+        format!(
+            "listeners: [{{name: public, address: \"127.0.0.1:8080\"}}]
+upstreams:
+  - {{name: old, endpoints: [{{address: \"127.0.0.1:1\"}}]}}
+  - {{name: new, endpoints: [{{address: \"127.0.0.1:1\"}}]}}
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    backends: [{{upstream: old}}]
+    policies:
+      - cache: {cache}
+      - strangler: {{rules: [{{name: all, path: {{prefix: /}}, to: new, percent: 10}}]{rest}}}\n"
+        )
+    };
+    let choosing = ", override: {header: x-side}";
+    refused(&with("{}", choosing), &["`strangler` makes the upstream of `request.header.x-side`"]);
+    for (cache, rest) in [("{}", ""), ("{key: {headers: [x-side]}}", choosing)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tidegate.yaml");
+        std::fs::write(&path, with(cache, rest)).expect("a file");
+        let (code, _, problems) = crate::harness::run(&["validate", "-c", &path.display().to_string()]);
+        assert_eq!(code, 0, "{cache} {rest}: {problems}");
+    }
+}
+
+#[test]
 fn a_cookie_of_a_304_reaches_whoever_asked_and_nobody_else() {
     for (settings, first, want) in [
         ("{setCookie: strip}", "cache-control: max-age=1\nset-cookie: session=anna", None),
