@@ -53,7 +53,7 @@ impl Import {
         let is_placed = service.is_some() || route.is_some();
         let (mut consumer, mut group) = (None, None);
         // Beside a service or a route it stays: then it is for some callers of a place alone.
-        if !is_placed && !(plugin.contains_key("consumer") && plugin.contains_key("consumer_group")) {
+        if !(is_placed || plugin.contains_key("consumer") && plugin.contains_key("consumer_group")) {
             (consumer, group) = (taken(&mut plugin, "consumer"), taken(&mut plugin, "consumer_group"));
         }
         let Some(mut policy) = self.plugin(at, plugin) else { return };

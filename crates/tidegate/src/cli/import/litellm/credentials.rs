@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Import, variable};
+use super::{super::providers, Import, variable};
 
 impl Import {
     /// A secret: the variable that it names, or a customary one where it stands in the file.
@@ -182,7 +182,7 @@ impl Import {
             ("vertex_location", "location"),
             ("vertex_ai_location", "location"),
         ] {
-            if !super::providers::leaves_open(kind, ours) {
+            if !providers::leaves_open(kind, ours) {
                 continue;
             }
             if let Some(value) = params.remove(theirs) {
@@ -191,7 +191,7 @@ impl Import {
             }
         }
         let mut must = |ours: &str, other: &str, why: &str| {
-            if super::providers::leaves_open(kind, ours) && !values.contains_key(ours) {
+            if providers::leaves_open(kind, ours) && !values.contains_key(ours) {
                 values.insert(ours.into(), other.into());
                 self.note(at, format_args!("{why}: `{other}` stands in `values.{ours}`"));
             }
