@@ -203,7 +203,7 @@ async fn apart(
 ) -> Result<(StatusCode, Bytes), Silent> {
     let mut request = http::Request::new(());
     *request.method_mut() = Method::POST;
-    let mut own = Own::set_aside(call, request.into_parts().0);
+    let own = Own::set_aside(call, request.into_parts().0);
     let call = &mut *own.call;
     // Which key is used is no matter of the call's own record.
     call.record.ai = None;
