@@ -22,15 +22,20 @@ pub(super) async fn apart(cut: Cut, body: Bytes) -> Result<Apart, Failure> {
     if body.len() <= AT_ONCE {
         return Ok(cut.apart(&body));
     }
+    beside(move || cut.apart(&body)).await
+}
+
+/// Does what takes long on a thread of its own, as soon as a place is free.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let broken = |why: String| Failure::gateway(Stage::Policy, Problem::Internal).with_detail(why);
     // Who leaves gives the place back only when the thread is through with it.
     let place = PLACES.clone().acquire_owned().await.map_err(|error| broken(error.to_string()))?;
-    let work = move || {
-        let apart = cut.apart(&body);
+    let held = move || {
+        let done = work();
         drop(place);
-        apart
+        done
     };
-    tokio::task::spawn_blocking(work).await.map_err(|error| broken(error.to_string()))
+    tokio::task::spawn_blocking(held).await.map_err(|error| broken(error.to_string()))
 }
 
 #[cfg(test)]
@@ -56,6 +61,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_long_is_done_beside_the_worker_and_comes_to_the_same() {
+        let worker = std::thread::current().id();
+        let other = beside(|| std::thread::current().id()).await.expect("done");
+        assert_ne!(worker, other);
+        // Nothing is ready at once while others hold all places, however fast the machine is.
+        let count = u32::try_from(PLACES.available_permits()).expect("few");
         let text = "SecRule ARGS \"@streq bad\" \"id:1,phase:2,deny\"\n".to_owned();
         let source = Source { name: "own.conf".into(), text };
         let (rules, _) = Rules::compile(&[source], &NoFiles, &Options::default()).expect("rules");
@@ -75,6 +85,7 @@ mod tests {
                 Transaction::new(rules.clone(), collections.clone(), &head, headers.into_iter(), usize::MAX);
             judging.run(waf::Phase::Head);
             let body = Bytes::from(format!("a={}&b=bad", "x".repeat(length)));
+            let held = PLACES.acquire_many(count).await.expect("open");
             let mut working = Box::pin(apart(judging.cut(&body).expect("a form"), body.clone()));
             let parts = match working.as_mut().now_or_never() {
                 Some(parts) => {
@@ -83,6 +94,7 @@ mod tests {
                 }
                 None => {
                     assert!(length > AT_ONCE);
+                    drop(held);
                     working.await
                 }
             };
