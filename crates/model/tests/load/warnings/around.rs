@@ -1,6 +1,6 @@
 //! Settings that only what stands around them gives an effect, or takes it.
 
-use super::{BACKENDS, KEYS, LISTENER, check, route, whole};
+use super::{BACKENDS, KEYS, LISTENER, OIDC, ai, check, load, route, whole};
 
 const REWRITE: &str = "{rewrite: {path: {replacePrefix: /v1}}}";
 

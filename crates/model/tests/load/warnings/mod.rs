@@ -20,6 +20,18 @@ fn whole(listener: &str, rest: &str) -> String {
     }
 }
 
+/// The AI gateway with a route to one model, and something more in its settings.
+fn ai(more: &str, policies: &str, rest: &str) -> String {
+    whole(
+        LISTENER,
+        &format!(
+            "ai: {{providers: [{{name: p, kind: openai, keys: [{{env: A}}]}}, {{name: q, kind: openai, keys: [{{env: A}}]}}], \
+             models: [{{name: smart, targets: [{{provider: p, model: gpt-4o}}]}}, {{name: \"l/*\", targets: [{{provider: p, model: \"l-*\"}}]}}]{more}}}\n\
+             routes: [{{name: r, policies: [{policies}], ai: {{}}}}]\n{rest}"
+        ),
+    )
+}
+
 /// Whether just this is said, or nothing where there is no place.
 fn check(told: &str, place: &str, message: &str) {
     match place {

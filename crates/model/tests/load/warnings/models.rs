@@ -1,18 +1,6 @@
 //! Of models, what is paid for them, who may ask them, and how it is told.
 
-use super::{KEYS, check, whole};
-
-/// The AI gateway with a route to one model, and something more in its settings.
-fn ai(more: &str, policies: &str, rest: &str) -> String {
-    whole(
-        LISTENER,
-        &format!(
-            "ai: {{providers: [{{name: p, kind: openai, keys: [{{env: A}}]}}, {{name: q, kind: openai, keys: [{{env: A}}]}}], \
-             models: [{{name: smart, targets: [{{provider: p, model: gpt-4o}}]}}, {{name: \"l/*\", targets: [{{provider: p, model: \"l-*\"}}]}}]{more}}}\n\
-             routes: [{{name: r, policies: [{policies}], ai: {{}}}}]\n{rest}"
-        ),
-    )
-}
+use super::{BACKENDS, KEYS, LISTENER, ai, check, route, whole};
 
 #[test]
 fn a_price_of_a_model_that_no_target_has_is_told() {
