@@ -85,15 +85,16 @@ fn last(upstream: &Upstream) -> Seen {
     upstream.seen().pop().expect("a request")
 }
 
-/// That a configuration is refused, and that all of these words say why.
+/// That a configuration is refused, and that all of these words say why, over the ends of lines too.
 pub(super) fn refused(text: &str, words: &[&str]) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tidegate.yaml");
     std::fs::write(&path, text).expect("a file");
     let (code, _, problems) = super::harness::run(&["validate", "-c", &path.display().to_string()]);
     assert_eq!(code, 3, "{text}\n{problems}");
+    let said = problems.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
     for word in words {
-        assert!(problems.contains(word), "lacks {word:?}:\n{problems}");
+        assert!(said.contains(word), "lacks {word:?}:\n{problems}");
     }
 }
 
