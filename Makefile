@@ -18,6 +18,5 @@ fmt: ## format all code
 	cargo fmt --all
 	rustfmt --edition 2024 crates/model/src/policy/*.rs crates/proxy/src/policy/*.rs crates/model/src/resource/access_log/*.rs crates/telemetry/src/senders/*.rs \
 		crates/model/src/resource/*.rs crates/model/src/resource/*/mod.rs crates/proxy/src/handler/*.rs crates/proxy/src/handler/*/mod.rs
-	cd examples/shop && cargo fmt
 	cd fuzz && cargo fmt
 	cd bench/tools && cargo fmt

@@ -127,9 +127,9 @@ start() { # name, command...: its output is in a log of that name
   echo $! >"$data/$name.pid"
 }
 
-build() { # folder, further arguments
+build() { # arguments of the build
   set -m
-  (cd "$1" && exec cargo build --quiet "${@:2}") &
+  cargo build --quiet "$@" &
   set +m
   pids=($!)
   # Waiting is what a signal interrupts; a command in the foreground would be waited for first.
@@ -138,8 +138,7 @@ build() { # folder, further arguments
 }
 if [ -z "${TIDEGATE_DEMO_BIN:-}" ]; then
   echo "demo: building (the first time takes some minutes)"
-  build . --package tidegate --package tidegate-mock-provider
-  build examples/shop
+  build --package tidegate --package tidegate-mock-provider --package shop
 fi
 
 start catalog-1 "$bin/catalog" --listen "$catalog_1" --store "$data/catalog-1.sqlite" --instance catalog-1

@@ -5,14 +5,12 @@ cd "$(dirname "$0")/.."
 root=$PWD
 export CARGO_TARGET_DIR="$root/target"
 cargo fmt --all --check
-(cd examples/shop && cargo fmt --check)
 (cd fuzz && cargo fmt --check)
 (cd bench/tools && cargo fmt --check)
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 # What is switched off by a feature is left out whole.
 cargo clippy --package tidegate-proxy --no-default-features --quiet -- -D warnings
 (cd fuzz && cargo check --quiet)
-(cd examples/shop && cargo clippy --all-targets --quiet -- -D warnings)
 (cd bench/tools && CARGO_TARGET_DIR="$root/target/bench/tools" cargo clippy --quiet -- -D warnings)
 if cargo deny --version >/dev/null 2>&1; then
   cargo deny --all-features check bans licenses sources

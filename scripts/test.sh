@@ -10,10 +10,8 @@ fast=${1:-}
 scripts/peers.sh
 export TIDEGATE_PEERS="$root/target/peers"
 
-(cd examples/shop && cargo test --quiet)
 # What the demo is made of. Its tests would build it, too, and have not the minutes that this takes the first time.
-cargo build --quiet --package tidegate --package tidegate-mock-provider
-(cd examples/shop && cargo build --quiet)
+cargo build --quiet --package tidegate --package tidegate-mock-provider --package shop
 # Each fuzz target plays its corpus, then mutates it for this long.
 [ "$fast" = "--fast" ] || export TIDEGATE_FUZZ_MILLIS=${TIDEGATE_FUZZ_MILLIS:-2000}
 if cargo nextest --version >/dev/null 2>&1; then
