@@ -144,6 +144,8 @@ struct Both {
     folder: tempfile::TempDir,
     _nginx: Nginx,
     _gateway: Gateway,
+    /// Both ask it for as long as they run.
+    _upstream: Upstream,
 }
 
 impl Both {
@@ -159,7 +161,7 @@ impl Both {
         let own: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().expect("an address");
         let ours = ours.replace(&theirs.to_string(), &own.to_string());
         let gateway = Gateway::from_text(&ours, own, |_| {});
-        Self { theirs, own, ours, report, folder, _nginx: nginx, _gateway: gateway }
+        Self { theirs, own, ours, report, folder, _nginx: nginx, _gateway: gateway, _upstream: upstream }
     }
 
     /// Each answers with this status, and with the same text where it is 200.
