@@ -220,13 +220,20 @@ async fn flow(
                 sender.send(Waiting { item, _room: taken }).await.map_err(|_| Flowed::Gone)
             }
             WhenSlow::Drop | WhenSlow::Close => {
-                let taken = room.clone().try_acquire_many_owned(bytes).ok();
-                match taken.map(|taken| sender.try_send(Waiting { item, _room: taken })) {
-                    Some(Ok(())) => Ok(()),
-                    Some(Err(mpsc::error::TrySendError::Closed(_))) => Err(Flowed::Gone),
-                    // There is no room for one more, or none for its bytes.
-                    Some(Err(_)) | None if wish.when_slow == WhenSlow::Close => Err(Flowed::Slow),
-                    Some(Err(_)) | None => {
+                use mpsc::error::TrySendError::{Closed, Full};
+                // There is no room for one more, or none for its bytes.
+                let is_full = match room.clone().try_acquire_many_owned(bytes) {
+                    Ok(taken) => match sender.try_send(Waiting { item, _room: taken }) {
+                        Ok(()) => false,
+                        Err(Full(_)) => true,
+                        Err(Closed(_)) => return Flowed::Gone,
+                    },
+                    Err(_) => true,
+                };
+                match wish.when_slow {
+                    _ if !is_full => Ok(()),
+                    WhenSlow::Close => Err(Flowed::Slow),
+                    _ => {
                         broker.numbers.left_out.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }

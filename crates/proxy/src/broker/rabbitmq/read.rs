@@ -5,7 +5,7 @@
 //! to them, whatever the reason, and drop what comes back too often; so that is told of in time.
 
 use std::{
-    hash::{BuildHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -117,10 +117,11 @@ fn made(reader: &Reader, delivery: Delivery) -> Message {
     // those without one are not.
     static STATE: Mutex<Option<std::hash::RandomState>> = Mutex::new(None);
     let state = STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone();
-    let mut hasher = state.build_hasher();
     let said = delivery.data.get(..SAID_MAX).unwrap_or(&delivery.data);
-    (&read.id, &subject, said, delivery.data.len()).hash(&mut hasher);
-    let counted = if read.id.is_some() { hasher.finish() } else { Tries::NOBODY };
+    let counted = match &read.id {
+        Some(id) => state.hash_one((id, &subject, said, delivery.data.len())),
+        None => Tries::NOBODY,
+    };
     let id = read.id.clone().unwrap_or_else(|| format!("{:016x}{number:016x}", state.hash_one(number)));
     Message {
         place: (-1, number),
