@@ -1,6 +1,6 @@
 //! Keys that other builds have: they are refused by name, wherever a configuration for such a build may bear them.
 //!
-//! A reader who puts `wasm` on a route rather than among its policies learns the same: this build has none.
+//! A reader who puts `soap` on a route rather than among its policies learns the same: this build has none.
 
 use serde_json::Value;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod documents;
 mod handlers;
+mod links;
 mod policies;
 mod shared;
 mod statements;
