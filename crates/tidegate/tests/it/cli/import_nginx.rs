@@ -1,5 +1,6 @@
 //! `import nginx`: a configuration of nginx's serves here as it does in a real nginx, and what does not is told.
 
+mod addresses;
 mod closed;
 mod guarded;
 mod names;
