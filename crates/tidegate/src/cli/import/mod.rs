@@ -49,6 +49,11 @@ struct Imported {
     notes: Vec<String>,
 }
 
+/// What lets nobody in, until somebody has looked at it.
+fn nobody() -> serde_json::Value {
+    serde_json::json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
+}
+
 /// Turns theirs into ours.
 type Turn = fn(&serde_json::Value) -> Result<Imported, String>;
 
