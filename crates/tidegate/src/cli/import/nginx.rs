@@ -288,11 +288,7 @@ impl<'a> Import<'a> {
     /// A name that no route has yet.
     fn free_name(&self, wish: &str) -> String {
         let is_free = |name: &str| self.routes.iter().all(|route| route["name"] != name);
-        if is_free(wish) {
-            return wish.to_owned();
-        }
-        let numbered = (2..).map(|number| format!("{wish}-{number}"));
-        numbered.into_iter().find(|name| is_free(name)).unwrap_or_default()
+        super::free_name(wish, is_free)
     }
 
     fn finished(mut self, runtime: Option<u64>, trusted: &[&str]) -> Imported {
