@@ -164,7 +164,8 @@ fn read(changes: &HeaderChanges) -> Vec<HeaderName> {
 
 fn changed(changes: &HeaderChanges) -> Vec<HeaderName> {
     let renamed = changes.rename.iter().flat_map(|(from, to)| [from, to]);
-    renamed.chain(changes.set.keys()).chain(changes.add.keys()).map(model::HeaderName::to_http).collect()
+    let all = renamed.chain(&changes.remove).chain(changes.set.keys()).chain(changes.add.keys());
+    all.map(model::HeaderName::to_http).collect()
 }
 
 impl Policy for Headers {

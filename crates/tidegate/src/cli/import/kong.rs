@@ -10,6 +10,7 @@ mod closing;
 mod consumers;
 mod elsewhere;
 mod groups;
+mod identity;
 mod limits;
 mod matches;
 mod order;
@@ -209,6 +210,7 @@ impl Import {
         self.known_groups();
         self.caches_by_consumer();
         self.ordered();
+        self.tell_who_calls();
         let mut routes = Vec::new();
         // What no service leads to is kept: a plugin or another file may name it.
         let is_spare = |pool: &Pool| !pool.is_used && upstreams::has_endpoints(&pool.upstream);
@@ -234,12 +236,6 @@ impl Import {
                 self.note("routes", format_args!("{name} leads to no service: it answers 503"));
             }
             routes.push(route);
-        }
-        if !self.consumers.is_empty() {
-            self.note(
-                "consumers",
-                "Kong tells upstreams `X-Consumer-Username`: here `headers: {request: {set: {x-consumer-username: \"{{ consumer.name }}\"}}}` does",
-            );
         }
         self.note("listeners", format_args!("Kong listens on all addresses by default, this on {ADDRESS}"));
         self.note(

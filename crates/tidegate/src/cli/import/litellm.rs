@@ -4,6 +4,7 @@
 //! Whatever is read is taken out of a copy; what is left in the end has no counterpart and is told with its path, and
 //! with what to do about it where there is something to do.
 
+mod access;
 mod credentials;
 mod deployments;
 mod facts;
@@ -35,6 +36,8 @@ struct Import {
     everything: Option<String>,
     redis: Option<Value>,
     telemetry: Option<Value>,
+    /// Its way to sign in is not taken over, so that nobody may call.
+    is_closed: bool,
     /// Variables that the file names.
     variables: HashSet<String>,
     /// Secrets that stand in the file, with the variables that they are to be in.
@@ -87,6 +90,7 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
             import.aliases(&aliases, section);
         }
     }
+    import.access(fields);
     import.cache(fields);
     import.budget(fields);
     import.guardrails(fields);
@@ -175,8 +179,12 @@ impl Import {
                 config["consumers"] = json!([{"name": "master", "keys": [{"env": name}]}]);
                 all.extend(policies().as_array().cloned().unwrap_or_default());
             }
-            None => self
-                .note("general_settings.master_key", "there is none: whoever reaches the listener may call"),
+            None if self.is_closed => {}
+            None => self.note(
+                "general_settings.master_key",
+                "there is none: whoever reaches the listener may call; where LiteLLM has it from its environment, write a \
+                 consumer with `keys: [{env: LITELLM_MASTER_KEY}]`, and `keyAuth` at the route",
+            ),
         }
         all.append(&mut self.policies);
         if !all.is_empty() {

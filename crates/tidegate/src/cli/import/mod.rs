@@ -49,6 +49,17 @@ struct Imported {
     notes: Vec<String>,
 }
 
+/// What lets nobody in, until somebody has looked at it.
+fn nobody() -> serde_json::Value {
+    serde_json::json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
+}
+
+/// A name that nothing has yet: the wished one, or that with a number behind it.
+fn free_name(wish: &str, is_free: impl Fn(&str) -> bool) -> String {
+    let numbered = (2_u64..).map(|number| format!("{wish}-{number}"));
+    std::iter::once(wish.to_owned()).chain(numbered).find(|name| is_free(name)).unwrap_or_default()
+}
+
 /// Turns theirs into ours.
 type Turn = fn(&serde_json::Value) -> Result<Imported, String>;
 

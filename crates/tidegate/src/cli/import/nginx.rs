@@ -13,6 +13,7 @@ mod locations;
 mod lookahead;
 mod order;
 mod policies;
+mod proxies;
 mod redirects;
 mod syntax;
 mod upstreams;
@@ -184,6 +185,8 @@ pub(super) struct Import<'a> {
     has_levels: bool,
     /// Some prefix that refuses ends within a segment, so that priorities hold lengths as well.
     has_lengths: bool,
+    /// Ports at which some server listens on `[::]`.
+    wide_ports: BTreeSet<String>,
     /// Servers that want a certificate of their clients, which their listener does not ask for.
     unasked: Vec<&'a Directive>,
     /// The server whose routes are made is one of these.
@@ -210,6 +213,7 @@ pub(super) fn import(file: &Path) -> Result<Imported, String> {
         shares: BTreeMap::new(),
         has_levels: false,
         has_lengths: false,
+        wide_ports: BTreeSet::new(),
         unasked: Vec::new(),
         is_unasked: false,
         is_mixed: false,
@@ -259,6 +263,7 @@ impl<'a> Import<'a> {
         self.has_lengths = servers.iter().any(|server| order::has_refusing(server.inside()));
         self.has_levels = self.has_lengths
             || servers.iter().any(|server| order::has_levels(server.inside()) || faces::has_patterns(server));
+        self.wide_ports = faces::wide_ports(servers);
         self.listeners = faces::listeners(self, scope, servers);
         let faces: Vec<Vec<Face>> = servers.iter().map(|server| faces::of(self, server, servers)).collect();
         for (server, faces) in servers.iter().zip(&faces) {
@@ -283,11 +288,7 @@ impl<'a> Import<'a> {
     /// A name that no route has yet.
     fn free_name(&self, wish: &str) -> String {
         let is_free = |name: &str| self.routes.iter().all(|route| route["name"] != name);
-        if is_free(wish) {
-            return wish.to_owned();
-        }
-        let numbered = (2..).map(|number| format!("{wish}-{number}"));
-        numbered.into_iter().find(|name| is_free(name)).unwrap_or_default()
+        super::free_name(wish, is_free)
     }
 
     fn finished(mut self, runtime: Option<u64>, trusted: &[&str]) -> Imported {

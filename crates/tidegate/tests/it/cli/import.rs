@@ -207,3 +207,27 @@ model_list:
         .collect();
     assert_eq!(stars, [("openai/*", "openai"), ("cohere/*", "cohere")], "{report}");
 }
+
+#[test]
+fn whom_litellm_keeps_out_is_kept_out() {
+    let list = "model_list: [{model_name: a, litellm_params: {model: openai/gpt-4o}}]\n";
+    let general = |settings: &str| imported(&format!("{list}general_settings: {{{settings}}}\n"));
+    let everybody = "0.0.0.0/0";
+
+    let (code, ours, report, _) = general("custom_auth: my.auth");
+    assert_eq!(code, 0, "{report}");
+    assert!(ours.contains(everybody), "{ours}");
+    assert!(report.contains("general_settings.custom_auth: the route is CLOSED"), "{report}");
+    assert!(!report.contains("whoever reaches the listener"), "{report}");
+
+    for settings in ["enable_jwt_auth: false", "custom_auth: my.auth, master_key: os.environ/KEY"] {
+        let (_, ours, report, _) = general(settings);
+        assert!(!ours.contains(everybody) && !report.contains("CLOSED"), "{settings}\n{ours}\n{report}");
+    }
+
+    let (_, ours, report, _) = general("allowed_ips: [192.0.2.7, somewhere], master_key: os.environ/KEY");
+    assert!(ours.contains("ipRestriction: {allow: [\"192.0.2.7\"]}"), "{ours}");
+    assert!(report.contains("general_settings.allowed_ips: \"somewhere\" is no address here"), "{report}");
+    let (_, ours, ..) = general("allowed_ips: [somewhere], master_key: os.environ/KEY");
+    assert!(ours.contains(everybody), "{ours}");
+}

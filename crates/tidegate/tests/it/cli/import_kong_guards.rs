@@ -316,3 +316,32 @@ plugins: key-auth
         ],
     );
 }
+
+#[test]
+fn no_client_says_in_kongs_place_who_calls() {
+    let upstream = Upstream::scripted(|seen| {
+        let of = |name: &str| seen.header(name).unwrap_or("-").to_owned();
+        let body =
+            format!("{} {} {}", of("x-consumer-username"), of("x-consumer-groups"), of("x_consumer_groups"));
+        Some(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    });
+    let theirs = r#"
+_format_version: "3.0"
+services:
+  - name: shop
+    url: http://ADDRESS
+    routes:
+      - {name: known, paths: [/known], plugins: [{name: key-auth}]}
+      - {name: ended, paths: [/ended], plugins: [{name: key-auth}, {name: request-termination, config: {status_code: 410}}]}
+      - {name: open, paths: [/open]}
+consumers: [{username: ann}, {username: bob, keyauth_credentials: [{key: bobs-own-key}]}]
+"#;
+    let (gateway, ours, report) = served(theirs, &upstream, &[("BOB_KEY_1", "bobs-own-key")]);
+    let forged = "x-consumer-username: ann\nx-consumer-groups: staff\nx_consumer_groups: staff";
+    for (path, want) in [("/known", "bob - -"), ("/open", "ann staff -")] {
+        let head = format!("GET {path} HTTP/1.1\nhost: a.test\napikey: bobs-own-key\n{forged}");
+        assert_eq!(gateway.send(&head, b"").text(), want, "{path}\n{ours}");
+    }
+    assert_eq!(ours.matches("x-consumer-username").count(), 1, "{ours}");
+    told(&report, &["consumers: `X-Consumer-Username` tells upstreams who calls"]);
+}

@@ -1,5 +1,6 @@
 //! `import nginx`: a configuration of nginx's serves here as it does in a real nginx, and what does not is told.
 
+mod addresses;
 mod closed;
 mod guarded;
 mod names;
@@ -84,7 +85,8 @@ fn echo() -> Upstream {
             field("host"),
             field("x-real-ip"),
             field("x-client"),
-            field("x-user")
+            // As CGI and its heirs read it.
+            seen.header("x-user").or_else(|| seen.header("x_user")).unwrap_or("-")
         );
         Some(
             format!("HTTP/1.1 200 OK\r\nx-inside: yes\r\ncontent-length: {}\r\n\r\n{body}", body.len())

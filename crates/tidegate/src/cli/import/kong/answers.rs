@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 
 use super::super::leftovers;
-use super::{Fields, Import, defaults, number, text, texts};
+use super::{Fields, Import, defaults, identity::signs_in, number, text, texts};
 
 impl Import {
     /// Kong's cache has the consumer in its key; behind credentials ours keeps only what is told apart so.
     pub(super) fn caches_by_consumer(&mut self) {
-        let signs_in = |policy: &Value| policy.get("keyAuth").or_else(|| policy.get("basicAuth")).is_some();
         let by_consumer = |policy: &mut Value| {
             if let Some(cache) = policy.get_mut("cache") {
                 cache["key"] = json!({"consumer": true});

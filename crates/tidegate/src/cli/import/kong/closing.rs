@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Fields, Import};
+use crate::cli::import::nobody;
 
 /// Marks what is to be closed, until everything is known.
 const CLOSED: &str = "closed";
@@ -98,11 +99,6 @@ pub(super) fn is_mark(policy: &Value) -> bool {
 /// What ends every call of a consumer, or of all, is no route's answer: who it is for is kept out.
 pub(super) fn ended(policy: Value) -> Value {
     if policy.get("request-termination").is_some() { mark_as("request-termination") } else { policy }
-}
-
-/// What lets nobody in.
-pub(super) fn nobody() -> Value {
-    json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
 }
 
 /// Takes the marks out of a list of policies.

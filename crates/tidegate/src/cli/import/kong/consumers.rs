@@ -106,14 +106,8 @@ impl Import {
 
     /// A name that no consumer has yet: what is told apart by letters that ours have not stays apart.
     fn free_consumer(&self, name: &str) -> String {
-        let is_free = |name: &str| !self.consumers.iter().any(|one| one.fields["name"] == name);
-        let mut free = name.to_owned();
-        let mut number = 1;
-        while !is_free(&free) {
-            number += 1;
-            free = format!("{name}-{number}");
-        }
-        free
+        let is_free = |name: &str| self.consumers.iter().all(|one| one.fields["name"] != name);
+        crate::cli::import::free_name(name, is_free)
     }
 
     /// Our name for a consumer of theirs, by its name or its id.

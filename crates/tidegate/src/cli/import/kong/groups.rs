@@ -81,7 +81,7 @@ fn known(place: &str, policies: &mut Vec<Value>, groups: &[Value], notes: &mut V
         }
         if is_closed {
             notes.push(format!("{place}: CLOSED, for nobody is in a group that `acl` allows"));
-            *policy = closing::nobody();
+            *policy = crate::cli::import::nobody();
         }
     }
     policies.retain(|policy| policy["acl"] != json!({"allow": [], "deny": []}));

@@ -94,14 +94,8 @@ impl Import {
 
     /// A name that no route has yet.
     pub(super) fn free_name(&self, name: &str) -> String {
-        let is_free = |name: &str| !self.routes.iter().any(|route| route.fields["name"] == name);
-        let mut free = name.to_owned();
-        let mut number = 1;
-        while !is_free(&free) {
-            number += 1;
-            free = format!("{name}-{number}");
-        }
-        free
+        let is_free = |name: &str| self.routes.iter().all(|route| route.fields["name"] != name);
+        crate::cli::import::free_name(name, is_free)
     }
 }
 

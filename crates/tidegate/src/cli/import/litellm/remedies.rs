@@ -26,7 +26,13 @@ fn remedy(key: &str) -> Option<&'static str> {
         "mock_response" => "a route with `respond` answers without a model",
         "organization" => "`headers: {openai-organization: …}` of the provider",
         "extra_headers" | "default_headers" => "`headers` of the provider",
-        "custom_auth" | "enable_jwt_auth" | "litellm_jwtauth" => "`jwt`, `oidc` and `keyAuth` say who calls",
+        "custom_auth"
+        | "enable_jwt_auth"
+        | "enable_oauth2_auth"
+        | "enable_oauth2_proxy_auth"
+        | "litellm_jwtauth" => "`jwt`, `oidc` and `keyAuth` say who calls",
+        "allowed_routes" => "`match` of the route says which paths are served",
+        "max_request_size_mb" => "`requestLimits: {maxBodySize: …}` of the route bounds bodies",
         "environment_variables" => "set them in the environment of the process",
         "pass_through_endpoints" => "a route with `backends` passes anything on",
         "mcp_servers" => "a route with `mcp` has servers of tools",

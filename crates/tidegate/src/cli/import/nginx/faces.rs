@@ -1,5 +1,7 @@
 //! Listeners, and under which names a server is seen on which of them.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Import, Scope, syntax::Directive, words};
@@ -16,6 +18,8 @@ pub(super) struct Listener<'a> {
     limits: Value,
     has_http3: bool,
     has_proxy: bool,
+    /// Networks of proxies that its servers believe.
+    proxies: BTreeSet<String>,
     /// What each server on it asks of clients' certificates.
     asked: Vec<(&'a Directive, Option<Value>)>,
 }
@@ -47,6 +51,9 @@ impl Listener<'_> {
         if self.has_proxy {
             listener["proxyProtocol"] = json!("require");
         }
+        if !self.proxies.is_empty() {
+            listener["trustedProxies"] = json!(self.proxies);
+        }
         if self.limits.as_object().is_some_and(|limits| !limits.is_empty()) {
             listener["limits"] = self.limits.clone();
         }
@@ -54,13 +61,49 @@ impl Listener<'_> {
     }
 }
 
-/// Where a server listens, as ours; nginx's own port when it does not say.
-fn listens(server: &Directive) -> Vec<(Option<&Directive>, String)> {
+/// Where a server says that it listens; nginx's own port when it does not.
+fn said(server: &Directive) -> Vec<(Option<&Directive>, String)> {
     let own: Vec<&Directive> = server.inside().iter().filter(|one| one.name == "listen").collect();
     if own.is_empty() {
         return vec![(None, "0.0.0.0:80".to_owned())];
     }
     own.into_iter().filter_map(|one| Some((Some(one), words::listen(one.arg(0))?))).collect()
+}
+
+/// Ports at which some server listens on `[::]`.
+pub(super) fn wide_ports(servers: &[&Directive]) -> BTreeSet<String> {
+    let all = servers.iter().flat_map(|server| said(server));
+    all.filter_map(|(_, address)| Some(address.strip_prefix("[::]:")?.to_owned())).collect()
+}
+
+/// The port of an address that `[::]` has here, too: it takes IPv4 as well, and nothing else can be bound beside it.
+fn port_of_wide<'d>(import: &Import<'_>, address: &'d str) -> Option<&'d str> {
+    address.strip_prefix("0.0.0.0:").filter(|port| import.wide_ports.contains(*port))
+}
+
+/// Where a server listens, as ours.
+fn listens<'d>(import: &Import<'_>, server: &'d Directive) -> Vec<(Option<&'d Directive>, String)> {
+    let all = said(server).into_iter().map(|(listen, address)| match port_of_wide(import, &address) {
+        Some(port) => (listen, format!("[::]:{port}")),
+        None => (listen, address),
+    });
+    all.collect()
+}
+
+/// Tells what a server's addresses are here.
+fn told(import: &mut Import<'_>, server: &Directive) {
+    for one in server.inside().iter().filter(|one| one.name == "listen") {
+        one.seen.set(true);
+        let Some(address) = words::listen(one.arg(0)) else {
+            import.note(one, format_args!("`{}` is no address to listen on here; left out", one.arg(0)));
+            continue;
+        };
+        let Some(port) = port_of_wide(import, &address) else { continue };
+        let wide = format!("[::]:{port}");
+        if said(server).iter().all(|(_, other)| *other != wide) {
+            import.note(one, format_args!("it answers at `{wide}` here, over IPv4 and IPv6"));
+        }
+    }
 }
 
 fn has(listen: Option<&Directive>, word: &str) -> bool {
@@ -76,13 +119,9 @@ pub(super) fn listeners<'a>(
     let mut all: Vec<Listener<'a>> = Vec::new();
     for server in servers {
         let scope = scope.with(server.inside());
-        for one in server.inside().iter().filter(|one| one.name == "listen") {
-            one.seen.set(true);
-            if words::listen(one.arg(0)).is_none() {
-                import.note(one, format_args!("`{}` is no address to listen on here; left out", one.arg(0)));
-            }
-        }
-        for (listen, address) in listens(server) {
+        told(import, server);
+        let proxies = import.proxies(&scope, server, servers.len() > 1);
+        for (listen, address) in listens(import, server) {
             let is_quic = has(listen, "quic");
             let place = all.iter().position(|known| known.address == address).unwrap_or_else(|| {
                 all.push(Listener {
@@ -93,6 +132,7 @@ pub(super) fn listeners<'a>(
                     limits: limits(&scope),
                     has_http3: false,
                     has_proxy: false,
+                    proxies: BTreeSet::new(),
                     asked: Vec::new(),
                 });
                 all.len() - 1
@@ -101,6 +141,7 @@ pub(super) fn listeners<'a>(
             all[place].asked.push(asked);
             all[place].has_http3 |= is_quic;
             all[place].has_proxy |= has(listen, "proxy_protocol");
+            all[place].proxies.extend(proxies.iter().cloned());
             if has(listen, "ssl") || is_quic || scope.is_on("ssl") {
                 all[place].is_tls = true;
                 certificates(import, &scope, &mut all[place].tls);
@@ -231,10 +272,10 @@ fn limits(scope: &Scope<'_>) -> Value {
 /// unless another one says that it does.
 pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[&'a Directive]) -> Vec<Face> {
     let (mut default, mut others) = (Vec::new(), Vec::new());
-    for (_, address) in listens(server) {
-        let on_it = |one: &&&Directive| listens(one).iter().any(|(_, other)| *other == address);
+    for (_, address) in listens(import, server) {
+        let on_it = |one: &&&Directive| listens(import, one).iter().any(|(_, other)| *other == address);
         let says = |one: &&&Directive| {
-            let mut all = listens(one).into_iter().filter(|(_, other)| *other == address);
+            let mut all = listens(import, one).into_iter().filter(|(_, other)| *other == address);
             all.any(|(listen, _)| has(listen, "default_server") || has(listen, "default"))
         };
         let chosen = servers.iter().filter(on_it).find(says).or_else(|| servers.iter().find(on_it));
@@ -246,11 +287,11 @@ pub(super) fn of<'a>(import: &mut Import<'a>, server: &'a Directive, servers: &[
         }
     }
     // The default server's names need no `hosts`, unless a wider name of another server would take them.
-    for (_, address) in listens(server) {
+    for (_, address) in listens(import, server) {
         let listener = import.listeners.iter().find(|known| known.address == address);
         let is_covered = servers.iter().any(|other| {
             !std::ptr::eq(*other, server)
-                && listens(other).iter().any(|(_, one)| *one == address)
+                && listens(import, other).iter().any(|(_, one)| *one == address)
                 && names_of(other).any(|wide| names_of(server).any(|name| covers(wide, name)))
         });
         if let Some(listener) = listener.filter(|one| is_covered && !others.contains(&one.name)) {
@@ -340,14 +381,15 @@ fn parts(name: &str) -> Vec<String> {
 /// The listeners of a server on which an earlier one has a name already.
 fn taken(import: &Import<'_>, server: &Directive, servers: &[&Directive], name: &str) -> Vec<String> {
     let wanted = parts(name);
-    let own = listens(server);
+    let own = listens(import, server);
     let mut all = Vec::new();
     if matches!(name, "" | "_") {
         return all;
     }
     for earlier in servers.iter().take_while(|one| !std::ptr::eq(**one, server)) {
         let has_it = names_of(earlier).flat_map(parts).any(|other| wanted.contains(&other));
-        let shared = listens(earlier).into_iter().filter(|(_, one)| own.iter().any(|(_, two)| one == two));
+        let shared =
+            listens(import, earlier).into_iter().filter(|(_, one)| own.iter().any(|(_, two)| one == two));
         for (_, address) in shared.filter(|_| has_it) {
             let listener = import.listeners.iter().find(|known| known.address == address);
             all.extend(listener.map(|listener| listener.name.clone()));

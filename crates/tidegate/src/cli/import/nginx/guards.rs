@@ -3,11 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Import, Scope, syntax::Directive, words};
-
-/// Who lets nobody in, until somebody has looked at it.
-pub(super) fn nobody() -> Value {
-    json!({"ipRestriction": {"deny": ["0.0.0.0/0", "::/0"]}})
-}
+use crate::cli::import::nobody;
 
 /// Modules of others that guard, by a directive whose name says nothing of it.
 const GUARDS: [&str; 10] = [
@@ -107,6 +103,10 @@ impl<'a> Import<'a> {
         let returns = place.name == "location" && place.inside().iter().any(|one| one.name == "return");
         let asks = if returns { Scope { levels: vec![place.inside()] } } else { scope.clone() };
         self.addresses(&asks, &mut all, &mut closed);
+        let is_by_address = all.iter().any(|policy| *policy != nobody());
+        if let Some(header) = self.other_header(scope).filter(|_| is_by_address) {
+            closed.push(format!("real_ip_header {header}"));
+        }
         if asks.arg("satisfy") == Some("any") {
             closed.push("satisfy any".to_owned());
         }

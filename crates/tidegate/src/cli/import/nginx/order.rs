@@ -1,7 +1,7 @@
 //! How nginx looks for a location: an exact path, else the longest prefix, and before that the regular expressions unless
 //! the prefix says `^~`; then the same among the locations within.
 
-use super::{faces::quoted, guards::is_guard, syntax::Directive, words};
+use super::{faces::quoted, guards::is_guard, lookahead, syntax::Directive, words};
 
 /// How a location is found.
 pub(super) enum Found<'a> {
@@ -210,8 +210,9 @@ fn search<'a>(level: &'a [Directive], path: &str) -> Option<(&'a Directive, bool
         return Some((inner, true));
     }
     let takes = |one: &&'a Directive| match found(one) {
-        // One that is none here may take it.
+        // One that is none here may take what a wider one takes.
         Found::Regex(pattern, is_blind) => words::whole(pattern, is_blind)
+            .or_else(|| words::whole(&lookahead::wider(pattern), is_blind))
             .and_then(|whole| regex::Regex::new(&format!("^(?:{whole})$")).ok())
             .is_none_or(|regex| regex.is_match(path)),
         _ => false,
@@ -238,6 +239,7 @@ mod tests {
             location = /x.php { }
             location ~ \.php$ { }
             location ~* \.TXT$ { }
+            location ~ /\.(?!well)x$ { }
         ";
         std::fs::write(&file, text).expect("a file");
         let all = Reader::new(&file).file(&file, 0).expect("it reads");
@@ -249,6 +251,7 @@ mod tests {
             ("/a/y.txt", "~* \\.TXT$"),
             ("/up/y.txt", "^~ /up/"),
             ("/x.php", "= /x.php"),
+            ("/.x", "~ /\\.(?!well)x$"),
         ] {
             assert_eq!(answering(&all, path).expect("a location").args.join(" "), want, "{path}");
         }

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 use super::{
     Import, Scope,
     faces::Face,
-    guards::nobody,
     handlers::Handled,
     locations::MOVED,
     order::{Found, found, locations, refuses},
     syntax::Directive,
     words,
 };
+use crate::cli::import::nobody;
 
 /// Starts of addresses to which `rewrite` sends clients without a flag.
 const ADDRESSES: [&str; 3] = ["http://", "https://", "$scheme"];

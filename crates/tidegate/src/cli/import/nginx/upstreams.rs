@@ -236,11 +236,7 @@ impl<'a> Import<'a> {
     /// A name that no upstream has yet: names of theirs that differ may be one here.
     fn free_upstream(&self, wish: &str) -> String {
         let is_free = |name: &str| self.upstreams.iter().all(|one| one["name"] != name);
-        if is_free(wish) {
-            return wish.to_owned();
-        }
-        let numbered = (2..).map(|number| format!("{wish}-{number}"));
-        numbered.into_iter().find(|name| is_free(name)).unwrap_or_default()
+        crate::cli::import::free_name(wish, is_free)
     }
 }
 

@@ -26,7 +26,8 @@ server {
 }"#,
     );
     for (path, want) in [("/unknown/x", "user=-"), ("/judged/x", "client=ann")] {
-        let head = format!("GET {path} HTTP/1.1\nhost: a.test\nx-token: good\nx-user: me\nx-client: me");
+        let own = "x-user: me\nx_user: me\nx-client: me";
+        let head = format!("GET {path} HTTP/1.1\nhost: a.test\nx-token: good\n{own}");
         for address in [both.theirs, both.own] {
             let answer = asked(address, &head, b"");
             assert_eq!(answer.status, 200, "{path}\n{}", both.ours);
