@@ -84,7 +84,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn push(&mut self, settlement: Settlement) {
         if self.waiting.len() + self.refused.len() >= SETTLEMENTS_MAX {
-            self.drop_one("too many wait");
+            self.drop_one(&settlement, "too many wait");
             return;
         }
         self.waiting.push_back(settlement);
@@ -94,7 +94,11 @@ impl Queue {
         self.waiting.len() + self.refused.len() + self.on_the_way
     }
 
-    fn drop_one(&mut self, why: &str) {
+    fn drop_one(&mut self, one: &Settlement, why: &str) {
+        // What cost nothing is lost to nobody: what was held for it comes back with its lease.
+        if one.costs.iter().all(|cost| *cost == 0) {
+            return;
+        }
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             tracing::error!(
@@ -108,7 +112,7 @@ impl Queue {
     fn give_back(&mut self, one: Settlement, now: Instant) {
         match one.tries {
             0 => self.waiting.push_front(one),
-            TRIES_MAX.. => self.drop_one("the store refuses it"),
+            TRIES_MAX.. => self.drop_one(&one, "the store refuses it"),
             // Nobody waits behind it.
             _ => self.refused.push_back((now + REFUSED, one)),
         }
@@ -276,11 +280,12 @@ mod tests {
 
     #[test]
     fn what_the_store_refuses_is_told_again_later_and_holds_up_nobody() {
-        let one = |tries| {
+        let of = |tries, cost| {
             let none: Vec<Claim> = Vec::new();
-            let new = Settlement::new(String::new(), Way::First, none.into(), Vec::new(), Vec::new());
+            let new = Settlement::new(String::new(), Way::First, none.into(), Vec::new(), vec![cost]);
             Settlement { tries, ..new }
         };
+        let one = |tries| of(tries, 7);
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.give_back(one(1), now);
         queue.give_back(one(0), now);
@@ -292,5 +297,7 @@ mod tests {
         queue.on_the_way = 0;
         queue.give_back(one(TRIES_MAX), now);
         assert_eq!((queue.len(), queue.dropped), (0, 1));
+        queue.give_back(of(TRIES_MAX, 0), now);
+        assert_eq!((queue.len(), queue.dropped), (0, 1), "nothing is lost of what cost nothing");
     }
 }
