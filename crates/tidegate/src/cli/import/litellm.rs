@@ -87,6 +87,7 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
             import.aliases(&aliases, section);
         }
     }
+    import.first_tokens();
     import.cache(fields);
     import.budget(fields);
     import.guardrails(fields);
