@@ -31,6 +31,10 @@ impl Settings for ConcurrencyLimit {
         Place::RateLimit
     }
 
+    fn counts(&self) -> bool {
+        true
+    }
+
     // The schema says it all.
     fn validate(&self, _: &mut Context<'_, '_>) {}
 }

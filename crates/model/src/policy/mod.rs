@@ -247,6 +247,11 @@ pub(crate) trait Settings {
         None
     }
 
+    /// Whether it counts calls, or what they spend: where it is used twice for a call, that counts twice.
+    fn counts(&self) -> bool {
+        self.account().is_some()
+    }
+
     /// What tells the answers apart that it gives again.
     fn cache_key(&self) -> Option<&crate::CacheKey> {
         None
@@ -417,6 +422,11 @@ impl Policy {
     /// What its accounts are kept under, beside its place.
     pub(crate) fn account(&self) -> Option<&str> {
         self.settings().account()
+    }
+
+    /// Whether it counts calls, or what they spend.
+    pub(crate) fn counts(&self) -> bool {
+        self.settings().counts()
     }
 
     /// What tells the answers apart that it gives again.

@@ -151,6 +151,10 @@ impl Settings for RateLimit {
         Place::RateLimit
     }
 
+    fn counts(&self) -> bool {
+        true
+    }
+
     fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
         let warn = |at: &mut Context<'_, '_>, key: &RateLimitKey| {
             if let RateLimitKey::Claim(claim) = key {

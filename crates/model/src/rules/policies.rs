@@ -37,12 +37,12 @@ pub(super) fn check(key: &str, policies: &[PolicyUse], at: &mut Context<'_, '_>)
 
 /// One that counts, and that all calls have already, counts those twice where it is used once more.
 pub(super) fn counted_everywhere(config: &Config, at: &mut Context<'_, '_>) {
-    let has_account = |name: &str| {
+    let counts = |name: &str| {
         let mut named = config.policies.iter();
-        named.any(|named| named.name == name && named.policy.account().is_some())
+        named.any(|named| named.name == name && named.policy.counts())
     };
     let global = config.global_policies.iter().filter_map(shared);
-    let global: Vec<&str> = global.filter(|name| has_account(name)).collect();
+    let global: Vec<&str> = global.filter(|name| counts(name)).collect();
     if global.is_empty() {
         return;
     }

@@ -21,6 +21,8 @@ const BACK_SECONDS_MAX: i64 = 3600;
 pub(crate) struct Book {
     id: String,
     calendar: Calendar,
+    /// Whether somebody keeps it, and asks what has changed.
+    is_kept: bool,
     state: Mutex<State>,
     pub(super) warnings: AtomicU64,
     pub(super) refusals: AtomicU64,
@@ -33,6 +35,9 @@ struct State {
     /// The second in which places were last looked for.
     looked: i64,
     accounts: HashMap<String, Account>,
+    /// Whose accounts whoever keeps the book may not know as they are, each once: calls wait while these are looked through,
+    /// and there may be a hundred thousand others.
+    changed: Vec<String>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -42,6 +47,8 @@ struct Account {
     /// What whoever keeps the book knows of: spent and held together.
     written: i128,
     warned: bool,
+    /// It is among those that have changed.
+    is_changed: bool,
 }
 
 /// Something is held.
@@ -106,12 +113,13 @@ pub(crate) struct Terms {
 }
 
 impl Book {
-    pub(super) fn new(id: &str, calendar: Calendar, now: Timestamp) -> Self {
-        let (start, end) = calendar.around(now);
+    pub(super) fn new(id: &str, calendar: Calendar, is_kept: bool, now: Timestamp) -> Self {
+        let state = State::new(calendar.around(now));
         Self {
             id: id.to_owned(),
             calendar,
-            state: Mutex::new(State { start, end, looked: 0, accounts: HashMap::new() }),
+            is_kept,
+            state: Mutex::new(state),
             warnings: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
         }
@@ -156,7 +164,7 @@ impl Book {
             self.refusals.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::TooMany { ends_in });
         }
-        let account = state.accounts.entry(subject.to_owned()).or_default();
+        let account = state.account(subject, self.is_kept);
         account.held = account.held.saturating_add(amount);
         Ok(Held { period, spent: account.spent, left: left.saturating_sub(amount), ends_in })
     }
@@ -180,7 +188,7 @@ impl Book {
             return Err(Refused::TooMany { ends_in });
         }
         let period = state.start;
-        let account = state.accounts.entry(subject.to_owned()).or_default();
+        let account = state.account(subject, self.is_kept);
         account.spent = account.spent.saturating_add(amount);
         Ok(Taken { period, spent: account.spent, ends_in })
     }
@@ -199,7 +207,7 @@ impl Book {
         if state.start != period {
             return None;
         }
-        let account = state.accounts.entry(subject.to_owned()).or_default();
+        let account = state.account(subject, self.is_kept);
         account.held = account.held.saturating_sub(held);
         account.spent = account.spent.saturating_add(cost);
         Some(account.spent)
@@ -209,7 +217,7 @@ impl Book {
     pub(crate) fn spend(&self, subject: &str, cost: u128, terms: Terms, now: Timestamp) {
         let mut state = self.now(now);
         if state.has_room(subject, terms.max_keys, now.as_second()) {
-            let account = state.accounts.entry(subject.to_owned()).or_default();
+            let account = state.account(subject, self.is_kept);
             account.spent = account.spent.saturating_add(cost);
         }
     }
@@ -257,18 +265,22 @@ impl Book {
         }
     }
 
+    /// What came on top of what was written; told again until it is.
     pub(super) fn changes(&self) -> Vec<Entry> {
-        let state = self.lock();
-        let changed = state.accounts.iter().filter_map(|(subject, account)| {
+        let mut state = self.lock();
+        let State { start, accounts, changed, .. } = &mut *state;
+        let mut changes = Vec::with_capacity(changed.len());
+        changed.retain(|subject| {
+            let Some(account) = accounts.get_mut(subject) else { return false };
             let amount = account.known().saturating_sub(account.written);
-            (amount != 0).then(|| Entry {
-                book: self.id.clone(),
-                subject: subject.clone(),
-                period: state.start,
-                amount,
-            })
+            account.is_changed = amount != 0;
+            if account.is_changed {
+                let (book, subject) = (self.id.clone(), subject.clone());
+                changes.push(Entry { book, subject, period: *start, amount });
+            }
+            account.is_changed
         });
-        changed.collect()
+        changes
     }
 
     pub(super) fn written(&self, change: &Entry, total: i128) {
@@ -298,8 +310,7 @@ impl Book {
         let mut state = self.lock();
         let second = now.as_second();
         if second >= state.end || second < state.start.saturating_sub(BACK_SECONDS_MAX) {
-            let (start, end) = self.calendar.around(now);
-            *state = State { start, end, looked: 0, accounts: HashMap::new() };
+            *state = State::new(self.calendar.around(now));
         }
         state
     }
@@ -310,6 +321,20 @@ impl Book {
 }
 
 impl State {
+    /// A period in which nothing was spent.
+    fn new((start, end): (i64, i64)) -> Self {
+        Self { start, end, looked: 0, accounts: HashMap::new(), changed: Vec::new() }
+    }
+
+    /// The account of a subject, which is about to change.
+    fn account(&mut self, subject: &str, is_kept: bool) -> &mut Account {
+        let account = self.accounts.entry(subject.to_owned()).or_default();
+        if is_kept && !std::mem::replace(&mut account.is_changed, true) {
+            self.changed.push(subject.to_owned());
+        }
+        account
+    }
+
     /// Whether a subject has an account, or there is a place for one more: one that holds and has spent nothing gives
     /// its place up, once nobody has to be told of it.
     fn has_room(&mut self, subject: &str, max_keys: usize, now: i64) -> bool {
@@ -321,6 +346,7 @@ impl State {
             return false;
         }
         self.accounts.retain(|_, one| one.spent > 0 || one.held > 0 || one.written != 0);
+        self.changed.retain(|subject| self.accounts.contains_key(subject));
         self.accounts.len() < max_keys
     }
 }
@@ -350,7 +376,7 @@ mod tests {
     }
 
     fn book(now: &str) -> Book {
-        Book::new("b", Calendar::new(Period::Day, "UTC").expect("a zone"), at(now))
+        Book::new("b", Calendar::new(Period::Day, "UTC").expect("a zone"), true, at(now))
     }
 
     #[test]
@@ -444,6 +470,26 @@ mod tests {
         assert_eq!(second[0].amount, -55);
         book.written(&second[0], 12);
         assert_eq!((book.of("a"), book.changes()), ((12, 0), vec![]));
+    }
+
+    #[test]
+    fn only_what_has_changed_is_looked_through_and_each_account_once() {
+        let book = book("2026-11-28T00:00:00Z");
+        let (now, later) = (at("2026-11-28T12:00:00Z"), at("2026-11-28T12:00:02Z"));
+        for name in ["a", "b"] {
+            let held = book.hold(name, 50, TERMS, now).expect("room");
+            book.settle(name, 50, held.period, 0, now);
+        }
+        // Nothing is in these two, which give way; one is there again before anybody was told.
+        book.hold("c", 50, TERMS, later).expect("room");
+        book.hold("a", 60, TERMS, later).expect("room");
+        let mut told: Vec<_> = book.changes().into_iter().map(|one| (one.subject, one.amount)).collect();
+        told.sort();
+        assert_eq!(told, [("a".to_owned(), 60), ("c".to_owned(), 50)]);
+        let again = book.changes();
+        assert_eq!(again.len(), 2, "until they are written");
+        again.iter().for_each(|one| book.written(one, one.amount));
+        assert!(book.changes().is_empty() && book.lock().changed.is_empty());
     }
 
     #[test]

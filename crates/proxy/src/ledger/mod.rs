@@ -84,7 +84,7 @@ impl Ledger {
         let now = Timestamp::now();
         // One that nothing is configured for any more goes with its period.
         books.retain(|_, book| Arc::strong_count(book) > 1 || !book.is_over(now));
-        let book = Arc::new(Book::new(id, calendar.clone(), now));
+        let book = Arc::new(Book::new(id, calendar.clone(), self.keeper.is_some(), now));
         if let Some(keeper) = &self.keeper {
             let kept = keeper.load(id, book.period_start());
             let kept = kept.map_err(|error| format!("what was spent before cannot be read: {error}"))?;

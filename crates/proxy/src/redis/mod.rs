@@ -43,6 +43,8 @@ pub(crate) enum Unanswered {
     Away,
     /// It was sent, and nobody knows whether it was done.
     Unknown,
+    /// The server takes nothing new for now, as without memory or disk. Nothing was done.
+    Full,
     /// The server refused it.
     Refused,
 }
@@ -164,7 +166,7 @@ impl Client {
                 if count.is_power_of_two() || count == 0 {
                     tracing::error!(%error, count, "redis refuses what it is asked: {error}");
                 }
-                Err(Unanswered::Refused)
+                Err(if is_full(&error) { Unanswered::Full } else { Unanswered::Refused })
             }
             Err(_) => {
                 self.numbers.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -232,6 +234,16 @@ fn breaks(error: &RedisError) -> bool {
         || error.is_cluster_error()
         || is_elsewhere
         || matches!(error.code(), Some("NOAUTH" | "UNKILLABLE" | "BUSY"))
+}
+
+/// What servers say that take nothing new for now: they have no memory, cannot write to their disk, or miss their copies.
+const FULL: [&str; 3] = ["OOM", "MISCONF", "NOREPLICAS"];
+
+/// Whether a server takes nothing new for now. A script is refused so before it has written anything, or not at all.
+fn is_full(error: &RedisError) -> bool {
+    // Before version 7 what goes wrong in a script is told in its text.
+    let text = error.to_string();
+    FULL.iter().any(|code| error.code() == Some(*code) || text.contains(&format!(": -{code} ")))
 }
 
 /// Connects, and connects again.

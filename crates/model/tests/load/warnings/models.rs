@@ -137,11 +137,15 @@ fn two_limits_of_tokens_of_one_name_and_a_policy_that_is_used_twice_are_told() {
     };
     check(&used("{use: one}, {use: one}"), "routes[0].policies[2].use", "`one` is used here already");
     check(&used("{use: one}, {use: two}"), "", "");
-    let named = "policies: [{name: one, policy: {budget: {amount: 5}}}, {name: web, policy: {cors: {}}}]";
+    let named = "policies: [{name: one, policy: {budget: {amount: 5}}}, {name: web, policy: {cors: {}}}, \
+                 {name: calls, policy: {rateLimit: {limit: 4, window: 1m}}}, {name: places, policy: {concurrencyLimit: {limit: 4}}}]";
     let around = |global: &str, used: &str| {
         ai("", &format!("{KEYS}, {{use: {used}}}"), &format!("globalPolicies: [{{use: {global}}}]\n{named}"))
     };
-    check(&around("one", "one"), "routes[0].policies[1].use", "`one` is in `globalPolicies`, too");
+    for name in ["one", "calls", "places"] {
+        let message = format!("`{name}` is in `globalPolicies`, too");
+        check(&around(name, name), "routes[0].policies[1].use", &message);
+    }
     assert!(!around("web", "web").contains("twice") && !around("web", "one").contains("twice"));
 }
 

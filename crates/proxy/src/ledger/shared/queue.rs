@@ -25,8 +25,8 @@ const SETTLEMENTS_MAX: usize = 100_000;
 const AT_A_TIME: usize = 64;
 /// Accounts whose leases are renewed in one script.
 const RENEWALS: usize = 64;
-/// How often one that the store refuses is tried, and how long it is left before the next time: a store that has no memory
-/// may have some again.
+/// How often one that the store refuses is tried, and how long it is left before the next time. A store that is full has as
+/// long as one that is away.
 const TRIES_MAX: u8 = 10;
 const REFUSED: Duration = Duration::from_secs(1);
 /// How long the store is left alone while it is away.
@@ -57,6 +57,8 @@ pub(super) struct Settlement {
     /// What is still to be told, by the place of its claim; those of one slot together.
     groups: Option<Vec<Vec<usize>>>,
     tries: u8,
+    /// The store was full when it was told of it.
+    is_put_off: bool,
 }
 
 impl Settlement {
@@ -67,7 +69,7 @@ impl Settlement {
         periods: Vec<i64>,
         costs: Vec<u128>,
     ) -> Self {
-        Self { id, way, claims, periods, costs, groups: None, tries: 0 }
+        Self { id, way, claims, periods, costs, groups: None, tries: 0, is_put_off: false }
     }
 }
 
@@ -77,24 +79,31 @@ pub(super) struct Queue {
     waiting: VecDeque<Settlement>,
     /// Those that the store refused, and when they are told again.
     refused: VecDeque<(Instant, Settlement)>,
+    /// Those that the store was too full for, and when it is tried whether it still is.
+    put_off: VecDeque<Settlement>,
+    full_until: Option<Instant>,
     on_the_way: usize,
     pub(super) dropped: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, settlement: Settlement) {
-        if self.waiting.len() + self.refused.len() >= SETTLEMENTS_MAX {
-            self.drop_one("too many wait");
+        if self.len() - self.on_the_way >= SETTLEMENTS_MAX {
+            self.drop_one(&settlement, "too many wait");
             return;
         }
         self.waiting.push_back(settlement);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.refused.len() + self.on_the_way
+        self.waiting.len() + self.refused.len() + self.put_off.len() + self.on_the_way
     }
 
-    fn drop_one(&mut self, why: &str) {
+    fn drop_one(&mut self, one: &Settlement, why: &str) {
+        // What cost nothing is lost to nobody: what was held for it comes back with its lease.
+        if one.costs.iter().all(|cost| *cost == 0) {
+            return;
+        }
         self.dropped += 1;
         if self.dropped.is_power_of_two() {
             tracing::error!(
@@ -107,8 +116,12 @@ impl Queue {
     /// What of one is still to be told.
     fn give_back(&mut self, one: Settlement, now: Instant) {
         match one.tries {
+            TRIES_MAX.. => self.drop_one(&one, "the store refuses it"),
+            _ if one.is_put_off => {
+                self.full_until = Some(now + REFUSED);
+                self.put_off.push_back(one);
+            }
             0 => self.waiting.push_front(one),
-            TRIES_MAX.. => self.drop_one("the store refuses it"),
             // Nobody waits behind it.
             _ => self.refused.push_back((now + REFUSED, one)),
         }
@@ -117,6 +130,11 @@ impl Queue {
     fn take(&mut self, now: Instant) -> Vec<Settlement> {
         while self.refused.front().is_some_and(|(due, _)| *due <= now) {
             self.waiting.extend(self.refused.pop_front().map(|(_, one)| one));
+        }
+        // A few find out whether it still is full; where it is not, all the others follow them.
+        if self.full_until.is_none_or(|until| until <= now) {
+            let count = self.put_off.len().min(AT_A_TIME);
+            self.waiting.extend(self.put_off.drain(..count));
         }
         let count = self.waiting.len().min(AT_A_TIME);
         self.on_the_way = count;
@@ -175,12 +193,14 @@ impl Accounts {
     async fn send(&self, mut settlement: Settlement) -> Option<Settlement> {
         let groups = settlement.groups.take().unwrap_or_else(|| self.groups(&settlement.claims));
         let mut left = Vec::new();
+        settlement.is_put_off = false;
         for group in groups {
             match self.send_group(&settlement, &group).await {
                 Ok(()) => {}
                 Err(unanswered) => {
                     match unanswered {
                         Unanswered::Refused => settlement.tries = settlement.tries.saturating_add(1),
+                        Unanswered::Full => settlement.is_put_off = true,
                         // It may have been done: the script finds out by what is still held.
                         Unanswered::Unknown if settlement.way == Way::First => settlement.way = Way::Again,
                         Unanswered::Unknown | Unanswered::Away => {}
@@ -276,11 +296,12 @@ mod tests {
 
     #[test]
     fn what_the_store_refuses_is_told_again_later_and_holds_up_nobody() {
-        let one = |tries| {
+        let of = |tries, cost| {
             let none: Vec<Claim> = Vec::new();
-            let new = Settlement::new(String::new(), Way::First, none.into(), Vec::new(), Vec::new());
+            let new = Settlement::new(String::new(), Way::First, none.into(), Vec::new(), vec![cost]);
             Settlement { tries, ..new }
         };
+        let one = |tries| of(tries, 7);
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.give_back(one(1), now);
         queue.give_back(one(0), now);
@@ -292,5 +313,36 @@ mod tests {
         queue.on_the_way = 0;
         queue.give_back(one(TRIES_MAX), now);
         assert_eq!((queue.len(), queue.dropped), (0, 1));
+        queue.give_back(of(TRIES_MAX, 0), now);
+        assert_eq!((queue.len(), queue.dropped), (0, 1), "nothing is lost of what cost nothing");
+    }
+
+    #[test]
+    fn a_full_store_is_asked_by_a_few_until_it_is_not() {
+        let one = || {
+            let none: Vec<Claim> = Vec::new();
+            Settlement::new(String::new(), Way::Added, none.into(), Vec::new(), vec![7])
+        };
+        let (mut queue, mut now) = (Queue::default(), Instant::now());
+        for _ in 0..3 * AT_A_TIME {
+            queue.give_back(Settlement { is_put_off: true, ..one() }, now);
+        }
+        for _ in 0..20 {
+            assert_eq!(queue.take(now).len(), 0, "it is left alone for a while");
+            now += REFUSED;
+            let few = queue.take(now);
+            queue.on_the_way = 0;
+            assert_eq!(few.len(), AT_A_TIME);
+            few.into_iter().for_each(|one| queue.give_back(Settlement { is_put_off: true, ..one }, now));
+            queue.push(one());
+            assert_eq!(queue.take(now).len(), 1, "what is new may be no more than a release");
+            queue.on_the_way = 0;
+        }
+        now += REFUSED;
+        for left in [2, 1, 0] {
+            assert_eq!(queue.take(now).len(), AT_A_TIME);
+            queue.on_the_way = 0;
+            assert_eq!((queue.len(), queue.dropped), (left * AT_A_TIME, 0));
+        }
     }
 }

@@ -166,7 +166,7 @@ impl Store {
                     },
                     // It may do later what it has not answered.
                     Err(Unanswered::Unknown) => (Some(token), Err(Away)),
-                    Err(Unanswered::Away | Unanswered::Refused) => (None, Err(Away)),
+                    Err(Unanswered::Away | Unanswered::Full | Unanswered::Refused) => (None, Err(Away)),
                 }
             }
         }

@@ -91,6 +91,7 @@ pub(super) fn import(theirs: &Value) -> Result<Imported, String> {
         }
     }
     import.access(fields);
+    import.first_tokens();
     import.cache(fields);
     import.budget(fields);
     import.guardrails(fields);

@@ -8,9 +8,9 @@ use super::{
     KEY,
     budgets::{INPUT, OUTPUT, settles, taken},
     limits::{ask, base, metered, told},
-    post,
+    parrot, post,
 };
-use crate::harness::{Upstream, eventually, pause};
+use crate::harness::{Gateway, Upstream, eventually, pause};
 
 const BUDGET: &str = ", {budget: {amount: 1000, key: consumer, name: b}}";
 const PRICES: &str = "    - {name: judge, targets: [{provider: p1, model: gpt-4o}]}
@@ -29,6 +29,30 @@ fn judge(violation: bool) -> Upstream {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": verdict}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 70, "completion_tokens": 7, "total_tokens": 77}});
     Upstream::fixed(200, &body.to_string())
+}
+
+/// Whoever takes a question, and nobody waits for.
+fn slow() -> Upstream {
+    Upstream::scripted(|_| {
+        pause(3000);
+        None
+    })
+}
+
+/// Asks, and leaves when it has come so far. The record of that.
+fn leave(gateway: &Gateway, more: &str, has_come: impl FnMut() -> bool) -> Value {
+    let body = format!(
+        r#"{{"model":"smart","max_tokens":500{more},"messages":[{{"role":"user","content":"Hello"}}]}}"#
+    );
+    let mut client = TcpStream::connect(gateway.address).expect("a connection");
+    let head = format!(
+        "POST /ai/v1/chat/completions HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).expect("written");
+    eventually("they have it", has_come);
+    drop(client);
+    gateway.record("who has left", |record| record["status"] == 499)
 }
 
 fn rule(on: &str) -> String {
@@ -56,26 +80,43 @@ fn what_a_judge_costs_is_on_the_bill_of_the_call_it_judges() {
 
 #[test]
 fn whoever_leaves_while_a_judge_is_asked_pays_for_that_and_is_recorded_as_itself() {
-    let slow = Upstream::scripted(|_| {
-        pause(3000);
-        None
-    });
-    let model = told(100, 10);
+    let (model, slow) = (told(100, 10), slow());
     let policies = format!("{BUDGET}{}", rule("request"));
     let gateway = metered("", &policies, &[&base(&model), &base(&slow)], PRICES);
-    let body = r#"{"model":"smart","max_tokens":500,"messages":[{"role":"user","content":"Hello"}]}"#;
-    let mut client = TcpStream::connect(gateway.address).expect("a connection");
-    let head = format!(
-        "POST /ai/v1/chat/completions HTTP/1.1\r\nhost: gw\r\nx-api-key: {KEY}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    client.write_all(head.as_bytes()).expect("written");
-    eventually("the judge has it", || slow.seen().len() == 1);
-    drop(client);
-    let left = gateway.record("who has left", |record| record["status"] == 499);
+    let left = leave(&gateway, "", || slow.seen().len() == 1);
     assert!(left["upstream"].is_null(), "it was not asked for the call: {left}");
     settles(&gateway, "what the judge was asked", |taken| (20 * INPUT..500 * INPUT).contains(&taken));
     assert!(model.seen().is_empty());
+}
+
+#[test]
+fn whoever_leaves_pays_for_what_was_answered_and_for_whoever_is_asked_about_it() {
+    const CALL: u128 = 100 * INPUT + 10 * OUTPUT;
+    let form =
+        r#", {guardrails: {rules: [{name: f, jsonSchema: {schema: '{"type": "object"}', repair: true}}]}}"#;
+    let cache = ", {aiCache: {semantic: {model: vectors, threshold: 0.9}}}";
+    for (policy, more, asked, upstream, least, most) in [
+        (&*rule("answer"), "", 2, json!("ai:p0"), CALL + 20 * INPUT, CALL + 500 * INPUT),
+        // The model is asked once more.
+        (form, "", 2, json!("ai:p0"), CALL + 20 * INPUT, CALL + 500 * INPUT),
+        (cache, ",\"temperature\":0", 1, Value::Null, INPUT, 20 * INPUT),
+    ] {
+        let said = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}});
+        let model = Upstream::scripted(move |seen| {
+            if String::from_utf8_lossy(&seen.body).contains("does not have the form") {
+                pause(3000);
+                return None;
+            }
+            Some(parrot::http("application/json", said.to_string().as_bytes()))
+        });
+        let slow = slow();
+        let gateway = metered("", &format!("{BUDGET}{policy}"), &[&base(&model), &base(&slow)], PRICES);
+        let left = leave(&gateway, more, || model.seen().len() + slow.seen().len() == asked);
+        assert_eq!(left["upstream"], upstream, "{left}");
+        settles(&gateway, policy, |taken| taken >= least && taken < most);
+    }
 }
 
 #[test]

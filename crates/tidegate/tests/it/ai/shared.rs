@@ -342,6 +342,25 @@ fn obeying() -> Upstream {
 }
 
 #[test]
+fn what_calls_cost_while_the_store_has_no_memory_is_told_it_when_it_has_however_late() {
+    let (redis, upstream) = (Redis::start(), told(TOKENS.0, TOKENS.1));
+    let gateway = sharing(&redis, &budget(""), &upstream, "");
+    assert_eq!(ask(&gateway, 60, "").status, 200);
+    settles(&gateway, "the first call", |taken| taken == COST);
+    assert!(redis.ask("CONFIG SET maxmemory 1").contains("OK"));
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, 60, "").status, 200, "they are counted here");
+    }
+    // What is refused for other reasons is dropped by then.
+    pause(11_000);
+    let unsettled = gateway.metric("tidegate_redis_unsettled ").expect("a metric");
+    assert!(unsettled >= 3.0, "{unsettled}");
+    assert!(redis.ask("CONFIG SET maxmemory 0").contains("OK"));
+    settles(&gateway, "all calls", |taken| taken == 4 * COST);
+    assert_eq!(gateway.metric("tidegate_redis_settlements_dropped_total "), Some(0.0));
+}
+
+#[test]
 fn whatever_becomes_of_calls_at_two_gateways_the_store_has_what_they_cost_and_holds_nothing() {
     let (redis, upstream) = (Redis::start(), obeying());
     let both = format!("{}, {{tokenRateLimit: {{tokens: 100000, window: 10d, store: redis}}}}", budget(""));

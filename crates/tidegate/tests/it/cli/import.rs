@@ -231,3 +231,29 @@ fn whom_litellm_keeps_out_is_kept_out() {
     let (_, ours, ..) = general("allowed_ips: [somewhere], master_key: os.environ/KEY");
     assert!(ours.contains(everybody), "{ours}");
 }
+
+#[test]
+fn a_time_to_the_first_word_is_taken_over_where_another_target_can_be_asked() {
+    let theirs = r#"
+model_list:
+  - {model_name: one, litellm_params: {model: openai/gpt-4o, api_key: os.environ/OPENAI_API_KEY}}
+  - {model_name: two, litellm_params: {model: groq/llama-3.3-70b-versatile, api_key: os.environ/GROQ_API_KEY}}
+  - {model_name: two, litellm_params: {model: mistral/mistral-large-latest, api_key: os.environ/MISTRAL_API_KEY}}
+router_settings: {stream_timeout: 5}
+general_settings: {master_key: os.environ/LITELLM_MASTER_KEY}
+"#;
+    let (code, ours, report, folder) = imported(theirs);
+    assert_eq!(code, 0, "{report}");
+    let path = folder.path().join("tidegate.yaml");
+    fs::write(&path, &ours).expect("a file");
+    let keys = ["OPENAI_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "LITELLM_MASTER_KEY"];
+    let environment: Vec<(&str, &str)> = keys.iter().map(|key| (*key, "x-of-the-test")).collect();
+    let (code, _, problems) = run_with(&["validate", "-c", &path.display().to_string()], &environment);
+    assert!(code == 0 && !problems.contains("firstToken"), "{ours}\n{problems}");
+    let config = model::document(&model::Source::new("ours", ours)).expect("YAML");
+    let providers = config["ai"]["providers"].as_array().expect("providers").iter();
+    let told: Vec<_> = providers.map(|one| (one["name"].as_str(), one["firstToken"].as_str())).collect();
+    let want = [(Some("openai"), None), (Some("groq"), Some("5000ms")), (Some("mistral"), Some("5000ms"))];
+    assert_eq!(told, want);
+    assert!(report.contains("stream_timeout: left out for `openai`, the only target"), "{report}");
+}

@@ -230,3 +230,19 @@ fn documents_of_other_paths_than_their_routes_are_told() {
     let (code, words) = validated(&format!("listeners: [{{name: web, address: '127.0.0.1:8080'}}]\n{text}"));
     assert!(code == 0 && !words.contains("no path of"), "{words}");
 }
+
+#[test]
+fn a_limit_that_all_calls_have_and_a_route_has_once_more_is_told() {
+    for policy in ["rateLimit: {limit: 4, window: 1m}", "concurrencyLimit: {limit: 4}"] {
+        let (code, told) = validated(&format!(
+            "listeners: [{{name: web, address: '127.0.0.1:8080'}}]
+policies: [{{name: calls, policy: {{{policy}}}}}]
+globalPolicies: [{{use: calls}}]
+routes: [{{name: r, policies: [{{use: calls}}], respond: {{}}}}]
+"
+        ));
+        let want =
+            "routes[0].policies[0].use: `calls` is in `globalPolicies`, too: it counts these calls twice";
+        assert!(code == 0 && told.contains(want), "{policy}: {told}");
+    }
+}

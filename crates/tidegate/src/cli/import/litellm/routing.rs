@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Import, facts, guards::millis, taken};
+use super::{Import, Model, facts, guards::millis, taken};
 
 /// How long a call may take until its answer begins.
 pub(super) fn request_within(seconds: f64) -> Value {
@@ -26,6 +26,29 @@ impl Import {
             for provider in &mut self.providers {
                 provider.entry("firstToken").or_insert_with(|| millis(seconds).into());
             }
+        }
+    }
+
+    /// Takes `firstToken` from providers that no model has beside another target: the last one is waited for.
+    pub(super) fn first_tokens(&mut self) {
+        let mut alone: Vec<String> = Vec::new();
+        for provider in &mut self.providers {
+            let name = provider.get("name").cloned().unwrap_or_default();
+            let has = |model: &Model| model.targets.iter().any(|target| target["provider"] == name);
+            let is_beside = self.models.iter().any(|model| model.targets.len() > 1 && has(model));
+            if !is_beside && provider.remove("firstToken").is_some() {
+                alone.push(format!("`{}`", name.as_str().unwrap_or_default()));
+            }
+        }
+        if !alone.is_empty() {
+            self.note(
+                "stream_timeout",
+                format_args!(
+                    "left out for {}, the only target of its models, which is waited for: give them another, or set \
+                     `timeouts`",
+                    alone.join(", ")
+                ),
+            );
         }
     }
 
