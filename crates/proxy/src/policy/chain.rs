@@ -334,12 +334,15 @@ pub(crate) fn forget_identity(call: &mut Call) {
     }
 }
 
-/// Request headers in which the policies of a call's listener and route look for credentials.
+/// Request headers in which the policies of a call's listener and route look for credentials, and those of the upstreams that
+/// it may come to.
 pub(crate) fn credential_headers(call: &Call) -> Vec<HeaderName> {
-    let route = call.route.and_then(|route| call.plan.routes.get(route)).map(|route| &route.chain);
+    let route = call.route.and_then(|route| call.plan.routes.get(route));
     let listener = call.plan.listeners.get(call.listener).map(|listener| &listener.chain);
+    let chains = route.map(|route| &route.chain).into_iter().chain(listener);
+    let beyond = route.into_iter().flat_map(|route| &route.beyond.credentials);
     let mut names: Vec<HeaderName> =
-        route.into_iter().chain(listener).flat_map(|chain| &chain.credentials).cloned().collect();
+        chains.flat_map(|chain| &chain.credentials).chain(beyond).cloned().collect();
     names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
     names.dedup();
     names

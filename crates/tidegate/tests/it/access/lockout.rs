@@ -252,6 +252,57 @@ routes:
 }
 
 #[test]
+fn services_that_judge_by_themselves_are_guarded_and_forgive_nothing() {
+    let good = basic("ann:pass:word");
+    let known = good.trim_start_matches("\nauthorization: ").to_owned();
+    let service = Upstream::scripted(move |seen| {
+        let is_good = seen.header("authorization") == Some(known.as_str()) || seen.target() == "/public";
+        let status = if is_good { "200 OK" } else { "401 Unauthorized" };
+        Some(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+    });
+    let gateway = Gateway::start(&format!(
+        "trustedProxies: [127.0.0.0/8]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies: [{{lockout: {{by: [user, key], maxFailures: 3, upstreamStatuses: [401]}}}}]
+    backends: [{{upstream: u}}]
+",
+        service.address
+    ));
+    let wrong = basic("ann:wrong");
+    assert_eq!([0; 2].map(|_| from(&gateway, "192.0.2.1", &wrong)), [401, 401]);
+    // A page for everybody tells nothing of a password that is shown there.
+    assert_eq!(ask(&gateway, "/public", &format!("{wrong}\nx-forwarded-for: 192.0.2.1")).status, 200);
+    assert_eq!([0; 2].map(|_| from(&gateway, "192.0.2.1", &wrong)), [401, 429]);
+    assert_eq!(from(&gateway, "192.0.2.1", &good), 429, "the right password, too");
+    let key = "\nx-api-key: sk-test-of-nobody";
+    assert_eq!([0; 4].map(|_| from(&gateway, "192.0.2.2", key)), [401, 401, 401, 429]);
+    assert_eq!([0; 5].map(|_| from(&gateway, "192.0.2.3", "")), [401; 5], "nothing is shown");
+}
+
+#[test]
+fn what_policies_of_upstreams_refuse_is_counted() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&format!(
+        "trustedProxies: [127.0.0.0/8]
+{CONSUMERS}
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}], policies: [{{keyAuth: {{headers: [x-api-key]}}}}]}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies: [{{lockout: {{by: [address], maxFailuresPerAddress: 2}}}}]
+    backends: [{{upstream: u}}]
+",
+        upstream.address
+    ));
+    let key = "\nx-api-key: gold-key-of-the-test";
+    assert_eq!([0; 3].map(|_| from(&gateway, "192.0.2.1", "\nx-api-key: wrong")), [401, 401, 429]);
+    assert_eq!((from(&gateway, "192.0.2.1", key), from(&gateway, "192.0.2.2", key)), (429, 200));
+}
+
+#[test]
 fn locks_outlive_a_reload_and_last_longer_each_time() {
     let gateway = gateway("by: [user], maxFailures: 1, duration: 4s, maxDuration: 1m", "{basicAuth: {}}");
     assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
