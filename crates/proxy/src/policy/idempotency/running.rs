@@ -211,6 +211,12 @@ async fn pump(
                 }
                 continue;
             }
+            // Also while nothing comes: an upstream that says no more is not held for nobody.
+            () = frames.closed(), if !is_alone => {
+                is_alone = true;
+                ahead.clear();
+                continue;
+            }
             frame = next, if is_copied || ahead.is_empty() => {
                 frame.unwrap_or_else(|_| Some(Err(Failure::gateway(Stage::Policy, Problem::UpstreamTimeout))))
             }
