@@ -60,8 +60,6 @@ pub(crate) struct Lockout {
     exempt: Vec<model::Cidr>,
     ipv6_prefix: u8,
     upstream_statuses: Vec<u16>,
-    /// Query parameters in which keys are.
-    parameters: Vec<String>,
     /// Headers in which keys are that are told apart by how they begin.
     keys: Vec<HeaderName>,
     state: Arc<State>,
@@ -126,7 +124,6 @@ impl Lockout {
             exempt: settings.exempt.clone(),
             ipv6_prefix: settings.ipv6_prefix,
             upstream_statuses: settings.upstream_statuses.clone(),
-            parameters: cx.snapshot.credential_parameters(),
             keys,
             state,
             store,
@@ -145,8 +142,9 @@ impl Lockout {
         let shown =
             names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
         let shown: Vec<&HeaderName> = shown.collect();
-        let in_query = |name: &&String| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
-        let things = shown.len() + self.parameters.iter().filter(in_query).count();
+        let parameters = chain::credential_parameters(call);
+        let in_query = |name: &&Box<str>| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
+        let things = shown.len() + parameters.iter().filter(in_query).count();
         if things == 0 {
             return None;
         }
@@ -164,7 +162,10 @@ impl Lockout {
                 LockoutBy::UserAtAddress => {
                     user.as_ref().map(|user| self.mark(b"user at", &[user.as_bytes(), &address]))
                 }
-                LockoutBy::Key => self.key_beginning(call, &shown).map(|begin| self.mark(b"key", &[&begin])),
+                LockoutBy::Key => {
+                    let begin = self.key_beginning(call, &shown, &parameters);
+                    begin.map(|begin| self.mark(b"key", &[&begin]))
+                }
             };
             marks.extend(mark.map(|mark| (*by, mark)));
         }
@@ -173,7 +174,7 @@ impl Lockout {
     }
 
     /// The beginning of the key that is shown, in a header or the query.
-    fn key_beginning(&self, call: &Call, shown: &[&HeaderName]) -> Option<Vec<u8>> {
+    fn key_beginning(&self, call: &Call, shown: &[&HeaderName], parameters: &[Box<str>]) -> Option<Vec<u8>> {
         let names = shown.iter().filter(|name| self.keys.contains(**name));
         let values = names.filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
         let values = values.filter(|value| credentials::after_scheme(value, "Basic").is_none());
@@ -181,10 +182,8 @@ impl Lockout {
         let key: Vec<u8> = match values.find(|value| !is_jwt(value)) {
             Some(value) => value.to_vec(),
             None => {
-                let found = self
-                    .parameters
-                    .iter()
-                    .find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
+                let found =
+                    parameters.iter().find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
                 found.filter(|value| !is_jwt(value.as_bytes()))?.as_bytes().to_vec()
             }
         };

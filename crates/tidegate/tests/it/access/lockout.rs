@@ -303,6 +303,24 @@ routes:
 }
 
 #[test]
+fn a_parameter_of_another_routes_keys_is_no_guess() {
+    let gateway = Gateway::start(&format!(
+        "{CONSUMERS}
+globalPolicies: [{{lockout: {{by: [address], maxFailuresPerAddress: 2}}}}]
+routes:
+  - {{name: keys, match: [{{path: {{prefix: /keys}}}}], policies: [{{keyAuth: {{query: key}}}}], respond: {{}}}}
+  - {{name: search, match: [{{path: {{prefix: /}}}}], policies: [{{basicAuth: {{}}}}], respond: {{}}}}
+"
+    ));
+    // A browser asks without a password first.
+    let asked = [0; 5].map(|_| ask(&gateway, "/search?key=word", "").status);
+    assert_eq!(asked, [401; 5]);
+    assert_eq!(ask(&gateway, "/search?key=word", &basic("ann:pass:word")).status, 200);
+    let guessed = [0; 3].map(|_| ask(&gateway, "/keys?key=guess", "").status);
+    assert_eq!(guessed, [401, 401, 429]);
+}
+
+#[test]
 fn locks_outlive_a_reload_and_last_longer_each_time() {
     let gateway = gateway("by: [user], maxFailures: 1, duration: 4s, maxDuration: 1m", "{basicAuth: {}}");
     assert_eq!(from(&gateway, "192.0.2.1", &basic("ann:wrong")), 401);
