@@ -217,6 +217,23 @@ fn a_client_that_leaves_does_not_leave_its_request_half_done() {
 }
 
 #[test]
+fn what_goes_on_for_a_client_that_has_left_takes_its_place() {
+    let (upstream, count) = numbering();
+    let gateway = before(&upstream, "{concurrencyLimit: {limit: 1}}, {idempotency: {}}", "");
+    let request =
+        "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\nidempotency-key: k\r\nx-wait: 3000\r\n\r\n";
+    let mut stream = TcpStream::connect(gateway.address).expect("a connection");
+    stream.write_all(request.as_bytes()).expect("sent");
+    eventually("it is on its way", || count.load(Ordering::SeqCst) == 1);
+    drop(stream);
+    gateway.record("the one that left", |record| record["status"] == 499);
+    assert_eq!(post(&gateway, "/", "", "").status, 429, "the upstream works for it still");
+    eventually("its place is free", || post(&gateway, "/", "", "").status == 201);
+    let again = post(&gateway, "/", "\nidempotency-key: k", "");
+    assert_eq!((again.text().as_str(), again.header("idempotency-replayed")), ("order 1", Some("true")));
+}
+
+#[test]
 fn a_client_that_reads_slowly_does_not_hold_its_key_beyond_its_lease() {
     // More than the systems on both sides take without anybody reading it.
     const BYTES: usize = 24 * 1024 * 1024;
