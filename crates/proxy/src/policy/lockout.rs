@@ -31,6 +31,7 @@ use crate::{
     call::Call,
     compiled::Building,
     failure::{Failure, Problem},
+    handler::ai::realtime,
 };
 
 static METRIC: Metric = Metric {
@@ -144,7 +145,11 @@ impl Lockout {
         let shown: Vec<&HeaderName> = shown.collect();
         let parameters = chain::credential_parameters(call);
         let in_query = |name: &&Box<str>| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
-        let things = shown.len() + parameters.iter().filter(in_query).count();
+        // Browsers show a key among the subprotocols of a WebSocket in place of `Authorization`.
+        let offers = call.upgrade.is_some() && names.contains(&header::AUTHORIZATION);
+        let offered = realtime::offered_keys(&call.head.headers).next().filter(|_| offers);
+        let things =
+            shown.len() + parameters.iter().filter(in_query).count() + usize::from(offered.is_some());
         if things == 0 {
             return None;
         }
@@ -163,7 +168,7 @@ impl Lockout {
                     user.as_ref().map(|user| self.mark(b"user at", &[user.as_bytes(), &address]))
                 }
                 LockoutBy::Key => {
-                    let begin = self.key_beginning(call, &shown, &parameters);
+                    let begin = self.key_beginning(call, &shown, offered, &parameters);
                     begin.map(|begin| self.mark(b"key", &[&begin]))
                 }
             };
@@ -173,12 +178,19 @@ impl Lockout {
         Some(Trying { marks, place, is_alone: things == 1, is_failing: false })
     }
 
-    /// The beginning of the key that is shown, in a header or the query.
-    fn key_beginning(&self, call: &Call, shown: &[&HeaderName], parameters: &[Box<str>]) -> Option<Vec<u8>> {
+    /// The beginning of the key that is shown, in a header, among subprotocols or in the query.
+    fn key_beginning(
+        &self,
+        call: &Call,
+        shown: &[&HeaderName],
+        offered: Option<&[u8]>,
+        parameters: &[Box<str>],
+    ) -> Option<Vec<u8>> {
         let names = shown.iter().filter(|name| self.keys.contains(**name));
         let values = names.filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
         let values = values.filter(|value| credentials::after_scheme(value, "Basic").is_none());
-        let mut values = values.map(|value| credentials::after_scheme(value, "Bearer").unwrap_or(value));
+        let values = values.map(|value| credentials::after_scheme(value, "Bearer").unwrap_or(value));
+        let mut values = values.chain(offered);
         let key: Vec<u8> = match values.find(|value| !is_jwt(value)) {
             Some(value) => value.to_vec(),
             None => {

@@ -1,7 +1,7 @@
 //! `lockout`, before each policy that finds out who calls.
 
 use super::{ask, basic};
-use crate::harness::{Gateway, Upstream, eventually, pause};
+use crate::harness::{Client, Gateway, Upstream, eventually, pause};
 
 const CONSUMERS: &str = "consumers:
   - {name: gold, keys: [gold-key-of-the-test], basic: [{username: ann, password: 'pass:word'}]}
@@ -300,6 +300,19 @@ routes:
     let key = "\nx-api-key: gold-key-of-the-test";
     assert_eq!([0; 3].map(|_| from(&gateway, "192.0.2.1", "\nx-api-key: wrong")), [401, 401, 429]);
     assert_eq!((from(&gateway, "192.0.2.1", key), from(&gateway, "192.0.2.2", key)), (429, 200));
+}
+
+#[test]
+fn keys_among_the_subprotocols_of_a_web_socket_are_counted() {
+    let gateway = gateway("by: [address], maxFailuresPerAddress: 2", "{keyAuth: {headers: [authorization]}}");
+    let ask = |key: &str| {
+        let mut client = Client::connect(gateway.address);
+        client.write(format!(
+            "GET / HTTP/1.1\r\nhost: a.test\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: realtime, openai-insecure-api-key.{key}\r\n\r\n"
+        ));
+        client.read().map(|answer| answer.status)
+    };
+    assert_eq!(["one", "two", "three"].map(ask), [Some(401), Some(401), Some(429)]);
 }
 
 #[test]
