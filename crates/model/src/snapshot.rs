@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::load::places::Places;
-use crate::{Config, FilePath, NamedPolicy, Policy, PolicyUse, Secret, Upstream, VaultName};
+use crate::{Config, FilePath, HeaderName, NamedPolicy, Policy, PolicyUse, Secret, Upstream, VaultName};
 
 /// What a configuration refers to outside of itself; the caller reads, the model asks.
 pub trait Resolver {
@@ -114,6 +114,16 @@ impl Snapshot {
     pub fn credential_parameters(&self) -> Vec<String> {
         let mut names: Vec<String> =
             self.policies().filter_map(Policy::credential_parameter).map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Names of the headers in which keys are, and tokens, that are told apart by how they begin.
+    pub fn key_headers(&self) -> Vec<HeaderName> {
+        let all = self.policies().flat_map(|policy| std::iter::once(policy).chain(policy.parts()));
+        let ways = all.filter(|policy| policy.parts().is_empty() && policy.reads_keys());
+        let mut names: Vec<HeaderName> = ways.flat_map(Policy::credential_headers).collect();
         names.sort();
         names.dedup();
         names

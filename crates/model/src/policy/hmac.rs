@@ -126,6 +126,11 @@ impl Settings for Hmac {
         true
     }
 
+    /// Signatures begin alike, and none is like another.
+    fn reads_keys(&self) -> bool {
+        false
+    }
+
     fn covers(&self, header: &HeaderName) -> Option<bool> {
         // What the signature itself stands in cannot be changed either.
         let own = self.style.headers().contains(&header.as_str());

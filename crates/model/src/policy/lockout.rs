@@ -43,7 +43,8 @@ pub struct Lockout {
     /// Leading bits of an IPv6 client address that count as one client.
     #[schemars(range(min = 1, max = 128))]
     pub ipv6_prefix: u8,
-    /// Answers of upstreams that are failures, too: of services that judge credentials themselves.
+    /// Answers of upstreams that are failures, too: of services that judge credentials themselves, in `Authorization`, `X-Api-Key`
+    /// or where a policy looks. What they answer well forgives nothing.
     #[schemars(inner(range(min = 400, max = 499)))]
     pub upstream_statuses: Vec<u16>,
     /// Those that are counted at a time; beyond, the oldest is forgotten.
@@ -68,8 +69,8 @@ pub enum LockoutBy {
     User,
     /// The user name at this address: who tries passwords elsewhere locks nobody out here.
     UserAtAddress,
-    /// The first `keyPrefix` characters of the credential in any other header. A sign-in that succeeds takes back the failures
-    /// from its own address.
+    /// The first `keyPrefix` characters of a key, or of a token that is no JWT: those of all people begin alike, and so do signatures
+    /// and certificates. A sign-in that succeeds takes back the failures from its own address.
     Key,
 }
 
@@ -82,14 +83,14 @@ impl LockoutBy {
                 if !around.has(Policy::reads_passwords) {
                     at.warning_with(
                         "no policy here reads users' names: this counts nobody",
-                        "`key` counts by what `keyAuth` and tokens show, `address` by where it comes from",
+                        "`key` counts by how keys begin, `address` by where they come from",
                     );
                 }
             }
             Self::Key => {
                 if !around.has(Policy::reads_keys) {
                     at.warning_with(
-                        "no policy here reads keys or tokens: this counts nobody",
+                        "no policy here reads keys that are told apart by how they begin: this counts nobody",
                         "`user` counts by users' names, `address` by where they come from",
                     );
                 }

@@ -169,7 +169,7 @@ pub(crate) trait Settings {
         false
     }
 
-    /// Whether it looks for keys, tokens or signatures, which have no user's name. A session is none.
+    /// Whether it looks for keys, or tokens, that are told apart by how they begin. A session is none.
     fn reads_keys(&self) -> bool {
         let Place::Authentication(way) = self.place() else { return false };
         way.parameter.is_some() || way.headers.iter().any(|name| name.as_str() != "cookie")
@@ -527,7 +527,7 @@ impl Policy {
         self.settings().reads_passwords()
     }
 
-    /// Whether it looks for keys, tokens or signatures, which have no user's name.
+    /// Whether it looks for keys, or tokens, that are told apart by how they begin.
     pub(crate) fn reads_keys(&self) -> bool {
         self.settings().reads_keys()
     }

@@ -161,6 +161,11 @@ impl Settings for Mtls {
         true
     }
 
+    /// Certificates begin alike.
+    fn reads_keys(&self) -> bool {
+        false
+    }
+
     fn validate_around(&self, around: &Around<'_>, at: &mut Context<'_, '_>) {
         if self.trusted_header.is_none() && !around.asks_for_certificates() {
             at.warning_with(

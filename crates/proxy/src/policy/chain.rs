@@ -45,8 +45,9 @@ pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
     /// Request headers that these policies say who the caller is with.
     identity: Vec<HeaderName>,
-    /// Those that they find the caller by.
+    /// Those that they find the caller by, and query parameters.
     credentials: Vec<HeaderName>,
+    parameters: Vec<Box<str>>,
     /// Whether they may find out who calls.
     authenticates: bool,
 }
@@ -56,6 +57,7 @@ pub(crate) struct Chain {
 pub(crate) struct Beyond {
     identity: Vec<HeaderName>,
     credentials: Vec<HeaderName>,
+    parameters: Vec<Box<str>>,
     authenticates: bool,
 }
 
@@ -66,6 +68,7 @@ impl Beyond {
         for chain in chains {
             beyond.identity.extend_from_slice(&chain.identity);
             beyond.credentials.extend_from_slice(&chain.credentials);
+            beyond.parameters.extend_from_slice(&chain.parameters);
             beyond.authenticates |= chain.authenticates;
         }
         beyond
@@ -110,7 +113,7 @@ impl Chain {
         found: &mut Vec<Finding>,
     ) -> Self {
         let mut links = Vec::with_capacity(uses.len());
-        let (mut identity, mut credentials) = (Vec::new(), Vec::new());
+        let (mut identity, mut credentials, mut parameters) = (Vec::new(), Vec::new(), Vec::new());
         let (is_global, is_consumers) = (owner == GLOBAL, owner.starts_with("consumers/"));
         let mut authenticates = false;
         for (index, used) in uses.iter().enumerate() {
@@ -131,6 +134,7 @@ impl Chain {
             }
             authenticates |= settings.phase() == Phase::Authentication;
             credentials.extend(settings.credential_headers().iter().map(model::HeaderName::to_http));
+            parameters.extend(settings.credential_parameter().map(Box::<str>::from));
             let kind = settings.name();
             let is_upstream = owner.starts_with("upstreams/");
             let (owner, of, key): (Arc<str>, _, _) = match used {
@@ -160,7 +164,7 @@ impl Chain {
             }
         }
         links.sort_by_key(|link| link.phase);
-        Self { links, identity, credentials, authenticates }
+        Self { links, identity, credentials, parameters, authenticates }
     }
 
     /// Request headers that these policies say who the caller is with.
@@ -183,6 +187,7 @@ impl Chain {
             links,
             identity: [self.identity, global.identity.clone()].concat(),
             credentials: [self.credentials, global.credentials.clone()].concat(),
+            parameters: [self.parameters, global.parameters.clone()].concat(),
             authenticates: self.authenticates || global.authenticates,
         }
     }
@@ -334,13 +339,29 @@ pub(crate) fn forget_identity(call: &mut Call) {
     }
 }
 
-/// Request headers in which the policies of a call's listener and route look for credentials.
+/// Request headers in which the policies of a call's listener and route look for credentials, and those of the upstreams that
+/// it may come to.
 pub(crate) fn credential_headers(call: &Call) -> Vec<HeaderName> {
-    let route = call.route.and_then(|route| call.plan.routes.get(route)).map(|route| &route.chain);
+    let route = call.route.and_then(|route| call.plan.routes.get(route));
     let listener = call.plan.listeners.get(call.listener).map(|listener| &listener.chain);
+    let chains = route.map(|route| &route.chain).into_iter().chain(listener);
+    let beyond = route.into_iter().flat_map(|route| &route.beyond.credentials);
     let mut names: Vec<HeaderName> =
-        route.into_iter().chain(listener).flat_map(|chain| &chain.credentials).cloned().collect();
+        chains.flat_map(|chain| &chain.credentials).chain(beyond).cloned().collect();
     names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names
+}
+
+/// The query parameters in which they do.
+pub(crate) fn credential_parameters(call: &Call) -> Vec<Box<str>> {
+    let route = call.route.and_then(|route| call.plan.routes.get(route));
+    let listener = call.plan.listeners.get(call.listener).map(|listener| &listener.chain);
+    let chains = route.map(|route| &route.chain).into_iter().chain(listener);
+    let beyond = route.into_iter().flat_map(|route| &route.beyond.parameters);
+    let mut names: Vec<Box<str>> =
+        chains.flat_map(|chain| &chain.parameters).chain(beyond).cloned().collect();
+    names.sort();
     names.dedup();
     names
 }

@@ -13,7 +13,7 @@ use crate::{
     call::Call,
     compiled::Building,
     consumer::{Consumer, Consumers, KeyOf},
-    handler::ai::realtime::{self, KEY_PROTOCOL},
+    handler::ai::realtime,
 };
 
 /// The compiled policy.
@@ -55,10 +55,7 @@ impl KeyAuth {
         }
         // Browsers cannot send header fields with a WebSocket; OpenAI's have the key among the subprotocols.
         if call.upgrade.is_some() && self.headers.contains(&header::AUTHORIZATION) {
-            let offered = call.head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-            let mut keys = offered
-                .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-                .filter_map(|one| one.trim_ascii().strip_prefix(KEY_PROTOCOL.as_bytes()));
+            let mut keys = realtime::offered_keys(&call.head.headers);
             let key = keys.next();
             if keys.next().is_some() {
                 return Err(Repeated);

@@ -31,6 +31,7 @@ use crate::{
     call::Call,
     compiled::Building,
     failure::{Failure, Problem},
+    handler::ai::realtime,
 };
 
 static METRIC: Metric = Metric {
@@ -47,6 +48,9 @@ const LOCKED: usize = 1;
 const REFUSED: usize = 2;
 const ENTRIES: usize = 0;
 
+/// Where services look for what they judge themselves, beside what policies say.
+const OF_SERVICES: [HeaderName; 2] = [header::AUTHORIZATION, HeaderName::from_static("x-api-key")];
+
 /// The compiled policy.
 pub(crate) struct Lockout {
     by: Vec<LockoutBy>,
@@ -57,8 +61,8 @@ pub(crate) struct Lockout {
     exempt: Vec<model::Cidr>,
     ipv6_prefix: u8,
     upstream_statuses: Vec<u16>,
-    /// Query parameters in which keys are.
-    parameters: Vec<String>,
+    /// Headers in which keys are that are told apart by how they begin.
+    keys: Vec<HeaderName>,
     state: Arc<State>,
     store: Option<Store>,
     counted: Arc<Counted>,
@@ -107,6 +111,11 @@ impl Lockout {
         let state =
             cx.keep("attempts", &terms, || State { attempts: Attempts::new(settings.max_entries), salt });
         counted.watch(ENTRIES, state.attempts.count());
+        let mut keys: Vec<HeaderName> =
+            cx.snapshot.key_headers().iter().map(model::HeaderName::to_http).collect();
+        if !settings.upstream_statuses.is_empty() {
+            keys.extend(OF_SERVICES);
+        }
         Ok(Self {
             by: settings.by.clone(),
             of_one: bounds(settings.max_failures),
@@ -116,7 +125,7 @@ impl Lockout {
             exempt: settings.exempt.clone(),
             ipv6_prefix: settings.ipv6_prefix,
             upstream_statuses: settings.upstream_statuses.clone(),
-            parameters: cx.snapshot.credential_parameters(),
+            keys,
             state,
             store,
             counted,
@@ -125,13 +134,22 @@ impl Lockout {
 
     /// Who tries with this call; nobody when it shows no credentials.
     fn trying(&self, call: &Call) -> Option<Trying> {
-        let names = chain::credential_headers(call);
+        let mut names = chain::credential_headers(call);
+        if !self.upstream_statuses.is_empty() {
+            let more: Vec<_> = OF_SERVICES.into_iter().filter(|name| !names.contains(name)).collect();
+            names.extend(more);
+        }
         // Sessions are no guesses: a cookie that has ended is shown by every browser that was away.
         let shown =
             names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
         let shown: Vec<&HeaderName> = shown.collect();
-        let in_query = |name: &&String| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
-        let things = shown.len() + self.parameters.iter().filter(in_query).count();
+        let parameters = chain::credential_parameters(call);
+        let in_query = |name: &&Box<str>| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
+        // Browsers show a key among the subprotocols of a WebSocket in place of `Authorization`.
+        let offers = call.upgrade.is_some() && names.contains(&header::AUTHORIZATION);
+        let offered = realtime::offered_keys(&call.head.headers).next().filter(|_| offers);
+        let things =
+            shown.len() + parameters.iter().filter(in_query).count() + usize::from(offered.is_some());
         if things == 0 {
             return None;
         }
@@ -149,7 +167,10 @@ impl Lockout {
                 LockoutBy::UserAtAddress => {
                     user.as_ref().map(|user| self.mark(b"user at", &[user.as_bytes(), &address]))
                 }
-                LockoutBy::Key => self.key_beginning(call, &shown).map(|begin| self.mark(b"key", &[&begin])),
+                LockoutBy::Key => {
+                    let begin = self.key_beginning(call, &shown, offered, &parameters);
+                    begin.map(|begin| self.mark(b"key", &[&begin]))
+                }
             };
             marks.extend(mark.map(|mark| (*by, mark)));
         }
@@ -157,19 +178,25 @@ impl Lockout {
         Some(Trying { marks, place, is_alone: things == 1, is_failing: false })
     }
 
-    /// The beginning of the key that is shown, in a header or the query.
-    fn key_beginning(&self, call: &Call, shown: &[&HeaderName]) -> Option<Vec<u8>> {
-        let header =
-            shown.iter().filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
-        let mut header = header.filter(|value| credentials::after_scheme(value, "Basic").is_none());
-        let key: Vec<u8> = match header.next() {
-            Some(value) => credentials::after_scheme(value, "Bearer").unwrap_or(value).to_vec(),
+    /// The beginning of the key that is shown, in a header, among subprotocols or in the query.
+    fn key_beginning(
+        &self,
+        call: &Call,
+        shown: &[&HeaderName],
+        offered: Option<&[u8]>,
+        parameters: &[Box<str>],
+    ) -> Option<Vec<u8>> {
+        let names = shown.iter().filter(|name| self.keys.contains(**name));
+        let values = names.filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
+        let values = values.filter(|value| credentials::after_scheme(value, "Basic").is_none());
+        let values = values.map(|value| credentials::after_scheme(value, "Bearer").unwrap_or(value));
+        let mut values = values.chain(offered);
+        let key: Vec<u8> = match values.find(|value| !is_jwt(value)) {
+            Some(value) => value.to_vec(),
             None => {
-                let found = self
-                    .parameters
-                    .iter()
-                    .find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
-                found?.as_bytes().to_vec()
+                let found =
+                    parameters.iter().find_map(|name| credentials::in_query(&call.head.uri, name).ok()?);
+                found.filter(|value| !is_jwt(value.as_bytes()))?.as_bytes().to_vec()
             }
         };
         Some(key.get(..self.key_prefix.min(key.len())).unwrap_or_default().to_vec())
@@ -283,6 +310,11 @@ fn shared_salt(settings: &model::policy::Lockout, cx: &Building<'_>) -> [u8; 32]
     salt
 }
 
+/// Whether it is a signed token (RFC 7515 §3.1): those of all people begin alike.
+fn is_jwt(value: &[u8]) -> bool {
+    value.starts_with(b"eyJ") && value.iter().filter(|byte| **byte == b'.').count() >= 2
+}
+
 /// Says that somebody is locked out. A user's name may be what somebody typed into the wrong field.
 fn said(client: IpAddr, by: LockoutBy, lock: Duration) {
     tracing::warn!(%client, by = word(by), seconds = lock.as_secs(), "too many failed sign-ins: locked out");
@@ -337,18 +369,16 @@ impl Policy for Lockout {
         if reason == Some(Problem::Unauthenticated.slug()) || is_upstreams || is_beside {
             return self.fail(call, &trying, now);
         }
+        // What a service answers well proves nothing: most have something for everybody.
         let is_known = (call.consumer.is_some() && !call.is_stranger) || call.claims.is_some();
-        let is_judged_there =
-            !self.upstream_statuses.is_empty() && reason.is_none() && answer.status().is_success();
-        if is_known || is_judged_there {
+        if is_known {
             // With one password, or key, of one's own nobody tries those of others for ever.
-            let is_judged_there = is_judged_there && trying.is_alone;
             let by_key = trying.is_alone && (call.shown_key.is_some() || call.token.is_some());
             let by_password = credentials::was_by_password(call);
             let is_good = |by: LockoutBy| match by {
                 LockoutBy::Address => false,
-                LockoutBy::User | LockoutBy::UserAtAddress => by_password || is_judged_there,
-                LockoutBy::Key => by_key || is_judged_there,
+                LockoutBy::User | LockoutBy::UserAtAddress => by_password,
+                LockoutBy::Key => by_key,
             };
             let marks = trying.marks.iter().filter(|(by, _)| is_good(*by));
             let marks: Vec<Mark> = marks.map(|(_, mark)| *mark).collect();

@@ -79,18 +79,19 @@ fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Adds up what an owner has, and forgets its oldest answers where that is too much; what is left.
-fn make_room(batch: &Transaction<'_>, owner: &str, bound: i64) -> rusqlite::Result<i64> {
+/// Adds up what an owner has, and forgets its oldest answers where too little room is left; what it has then. The newest stays:
+/// whoever got it may send its request again.
+fn make_room(batch: &Transaction<'_>, owner: &str, newest: &[u8], bound: i64) -> rusqlite::Result<i64> {
     let mut total: i64 = batch
         .prepare("SELECT COALESCE(SUM(bytes), 0) FROM answers WHERE owner = ?1")?
         .query_row(params![owner], |row| row.get(0))?;
-    if total <= bound {
-        return Ok(total);
-    }
     while total > bound - bound / FREED_PART {
         let oldest: Option<(Vec<u8>, i64)> = batch
-            .prepare("SELECT key, bytes FROM answers WHERE owner = ?1 AND bytes > 0 ORDER BY ends LIMIT 1")?
-            .query_row(params![owner], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare(
+                "SELECT key, bytes FROM answers WHERE owner = ?1 AND bytes > 0 AND key <> ?2
+                 ORDER BY ends LIMIT 1",
+            )?
+            .query_row(params![owner, newest], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((oldest, bytes)) = oldest else { break };
         batch.prepare("DELETE FROM answers WHERE key = ?1")?.execute(params![oldest])?;
@@ -185,7 +186,7 @@ impl Answers for Kept {
             let total = totals.get(owner).map(|total| total.saturating_add(bytes));
             let total = match total.filter(|total| *total <= bound) {
                 Some(total) => total,
-                None => make_room(&batch, owner, bound)?,
+                None => make_room(&batch, owner, key, bound)?,
             };
             batch.commit()?;
             totals.insert(owner.to_owned(), total);
@@ -250,5 +251,11 @@ mod tests {
             .with(|open| open.connection.query_row("SELECT SUM(bytes) FROM answers", [], |row| row.get(0)))
             .expect("a number");
         assert!(left <= 20_000, "{left}");
+        // Of those that nearly fill it the newest is kept.
+        for number in [100, 101, 102] {
+            kept.finish("q", &[number], b"f", "t", &[0; 19_700], LEASE, 20_000).expect("a file");
+            assert!(matches!(kept.begin("q", &[number], b"f", "t", LEASE), Ok(Found::Answer(_))), "{number}");
+        }
+        assert_eq!(kept.begin("q", &[101], b"f", "t", LEASE), Ok(Found::Nothing));
     }
 }

@@ -162,6 +162,8 @@ fn what_a_lockout_counts_by_and_nobody_shows_is_told() {
         (KEYS, "by: [address, userAtAddress]", "by[1]"),
         ("{mtls: {trustedHeader: xfcc}}", "by: [user]", "by[0]"),
         (basic, "by: [key]", "by[0]"),
+        ("{mtls: {trustedHeader: xfcc}}", "by: [key]", "by[0]"),
+        ("{jwt: {issuer: \"https://id.test\", jwks: {url: \"https://id.test/jwks\"}}}", "by: [key]", "by[0]"),
         (KEYS, "by: [address, key]", ""),
         (KEYS, "maxFailures: 3", ""),
         (KEYS, "by: [user], upstreamStatuses: [401]", ""),

@@ -1,6 +1,7 @@
 //! The first request with a key on its way: out of its client's reach, so that it ends whoever waits for it.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
@@ -94,9 +95,14 @@ impl Around for Running {
         call: &'a mut Call,
     ) -> LocalBoxFuture<'a, Result<Response<Body>, Failure>> {
         Box::pin(async move {
-            let (tell, told) = oneshot::channel();
-            tokio::task::spawn_local(alone(self.claim, next, stand_in(call), tell));
-            let Ok(told) = told.await else {
+            let ((tell, told), (hold, held)) = (oneshot::channel(), oneshot::channel());
+            tokio::task::spawn_local(alone(self.claim, next, stand_in(call), tell, held));
+            let mut waiting = Waiting { call, hold: Some(hold) };
+            let told = told.await;
+            // From here on its client has its answer.
+            waiting.hold = None;
+            let call = &mut *waiting.call;
+            let Ok(told) = told else {
                 return Err(Failure::gateway(Stage::Policy, Problem::Internal));
             };
             call.record = told.record;
@@ -105,6 +111,24 @@ impl Around for Running {
             call.answer_headers.extend(told.answer_headers);
             told.result
         })
+    }
+}
+
+/// What policies keep of a call.
+type Notes = Vec<(usize, Box<dyn Any>)>;
+
+/// A client's call that waits for the one that stands in for it. Where the client leaves before, the other has its notes, for places
+/// are among them: as long as the upstream works for it they are taken.
+struct Waiting<'c> {
+    call: &'c mut Call,
+    hold: Option<oneshot::Sender<Notes>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            let _ = hold.send(std::mem::take(&mut self.call.notes));
+        }
     }
 }
 
@@ -130,8 +154,15 @@ fn stand_in(call: &mut Call) -> Box<Call> {
     own
 }
 
-async fn alone(mut claim: Claim, next: Next, mut own: Box<Call>, tell: oneshot::Sender<Told>) {
+async fn alone(
+    mut claim: Claim,
+    next: Next,
+    mut own: Box<Call>,
+    tell: oneshot::Sender<Told>,
+    held: oneshot::Receiver<Notes>,
+) {
     let result = next.go(&mut own).await;
+    drop(held);
     let told = |own: &mut Call, result| Told {
         result,
         record: own.record.clone(),
@@ -209,6 +240,12 @@ async fn pump(
                         ahead.clear();
                     }
                 }
+                continue;
+            }
+            // Also while nothing comes: an upstream that says no more is not held for nobody.
+            () = frames.closed(), if !is_alone => {
+                is_alone = true;
+                ahead.clear();
                 continue;
             }
             frame = next, if is_copied || ahead.is_empty() => {

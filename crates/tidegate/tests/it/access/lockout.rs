@@ -1,7 +1,7 @@
 //! `lockout`, before each policy that finds out who calls.
 
 use super::{ask, basic};
-use crate::harness::{Gateway, Upstream, eventually, pause};
+use crate::harness::{Client, Gateway, Upstream, eventually, pause};
 
 const CONSUMERS: &str = "consumers:
   - {name: gold, keys: [gold-key-of-the-test], basic: [{username: ann, password: 'pass:word'}]}
@@ -249,6 +249,88 @@ routes:
     let behind = Gateway::start(&text);
     assert_eq!([0; 3].map(|_| from(&behind, "192.0.2.1", "\nx-pass: bad")), [401, 401, 429]);
     assert_eq!(from(&behind, "192.0.2.2", "\nx-pass: good"), 200);
+}
+
+#[test]
+fn services_that_judge_by_themselves_are_guarded_and_forgive_nothing() {
+    let good = basic("ann:pass:word");
+    let known = good.trim_start_matches("\nauthorization: ").to_owned();
+    let service = Upstream::scripted(move |seen| {
+        let is_good = seen.header("authorization") == Some(known.as_str()) || seen.target() == "/public";
+        let status = if is_good { "200 OK" } else { "401 Unauthorized" };
+        Some(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+    });
+    let gateway = Gateway::start(&format!(
+        "trustedProxies: [127.0.0.0/8]
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}]}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies: [{{lockout: {{by: [user, key], maxFailures: 3, upstreamStatuses: [401]}}}}]
+    backends: [{{upstream: u}}]
+",
+        service.address
+    ));
+    let wrong = basic("ann:wrong");
+    assert_eq!([0; 2].map(|_| from(&gateway, "192.0.2.1", &wrong)), [401, 401]);
+    // A page for everybody tells nothing of a password that is shown there.
+    assert_eq!(ask(&gateway, "/public", &format!("{wrong}\nx-forwarded-for: 192.0.2.1")).status, 200);
+    assert_eq!([0; 2].map(|_| from(&gateway, "192.0.2.1", &wrong)), [401, 429]);
+    assert_eq!(from(&gateway, "192.0.2.1", &good), 429, "the right password, too");
+    let key = "\nx-api-key: sk-test-of-nobody";
+    assert_eq!([0; 4].map(|_| from(&gateway, "192.0.2.2", key)), [401, 401, 401, 429]);
+    assert_eq!([0; 5].map(|_| from(&gateway, "192.0.2.3", "")), [401; 5], "nothing is shown");
+}
+
+#[test]
+fn what_policies_of_upstreams_refuse_is_counted() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&format!(
+        "trustedProxies: [127.0.0.0/8]
+{CONSUMERS}
+upstreams: [{{name: u, endpoints: [{{address: \"{}\"}}], policies: [{{keyAuth: {{headers: [x-api-key]}}}}]}}]
+routes:
+  - name: r
+    match: [{{path: {{prefix: /}}}}]
+    policies: [{{lockout: {{by: [address], maxFailuresPerAddress: 2}}}}]
+    backends: [{{upstream: u}}]
+",
+        upstream.address
+    ));
+    let key = "\nx-api-key: gold-key-of-the-test";
+    assert_eq!([0; 3].map(|_| from(&gateway, "192.0.2.1", "\nx-api-key: wrong")), [401, 401, 429]);
+    assert_eq!((from(&gateway, "192.0.2.1", key), from(&gateway, "192.0.2.2", key)), (429, 200));
+}
+
+#[test]
+fn keys_among_the_subprotocols_of_a_web_socket_are_counted() {
+    let gateway = gateway("by: [address], maxFailuresPerAddress: 2", "{keyAuth: {headers: [authorization]}}");
+    let ask = |key: &str| {
+        let mut client = Client::connect(gateway.address);
+        client.write(format!(
+            "GET / HTTP/1.1\r\nhost: a.test\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: realtime, openai-insecure-api-key.{key}\r\n\r\n"
+        ));
+        client.read().map(|answer| answer.status)
+    };
+    assert_eq!(["one", "two", "three"].map(ask), [Some(401), Some(401), Some(429)]);
+}
+
+#[test]
+fn a_parameter_of_another_routes_keys_is_no_guess() {
+    let gateway = Gateway::start(&format!(
+        "{CONSUMERS}
+globalPolicies: [{{lockout: {{by: [address], maxFailuresPerAddress: 2}}}}]
+routes:
+  - {{name: keys, match: [{{path: {{prefix: /keys}}}}], policies: [{{keyAuth: {{query: key}}}}], respond: {{}}}}
+  - {{name: search, match: [{{path: {{prefix: /}}}}], policies: [{{basicAuth: {{}}}}], respond: {{}}}}
+"
+    ));
+    // A browser asks without a password first.
+    let asked = [0; 5].map(|_| ask(&gateway, "/search?key=word", "").status);
+    assert_eq!(asked, [401; 5]);
+    assert_eq!(ask(&gateway, "/search?key=word", &basic("ann:pass:word")).status, 200);
+    let guessed = [0; 3].map(|_| ask(&gateway, "/keys?key=guess", "").status);
+    assert_eq!(guessed, [401, 401, 429]);
 }
 
 #[test]

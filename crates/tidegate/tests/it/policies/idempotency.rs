@@ -217,6 +217,23 @@ fn a_client_that_leaves_does_not_leave_its_request_half_done() {
 }
 
 #[test]
+fn what_goes_on_for_a_client_that_has_left_takes_its_place() {
+    let (upstream, count) = numbering();
+    let gateway = before(&upstream, "{concurrencyLimit: {limit: 1}}, {idempotency: {}}", "");
+    let request =
+        "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\nidempotency-key: k\r\nx-wait: 3000\r\n\r\n";
+    let mut stream = TcpStream::connect(gateway.address).expect("a connection");
+    stream.write_all(request.as_bytes()).expect("sent");
+    eventually("it is on its way", || count.load(Ordering::SeqCst) == 1);
+    drop(stream);
+    gateway.record("the one that left", |record| record["status"] == 499);
+    assert_eq!(post(&gateway, "/", "", "").status, 429, "the upstream works for it still");
+    eventually("its place is free", || post(&gateway, "/", "", "").status == 201);
+    let again = post(&gateway, "/", "\nidempotency-key: k", "");
+    assert_eq!((again.text().as_str(), again.header("idempotency-replayed")), ("order 1", Some("true")));
+}
+
+#[test]
 fn a_client_that_reads_slowly_does_not_hold_its_key_beyond_its_lease() {
     // More than the systems on both sides take without anybody reading it.
     const BYTES: usize = 24 * 1024 * 1024;
@@ -242,6 +259,41 @@ fn a_client_that_reads_slowly_does_not_hold_its_key_beyond_its_lease() {
         let length = slow.read(&mut bytes).expect("more of it");
         assert!(length > 0, "after {heard}");
         heard += length;
+    }
+}
+
+#[test]
+fn an_answer_that_stands_still_is_not_waited_for_when_its_client_has_left() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counted_there = closed.clone();
+    let upstream = Upstream::raw(move |mut reader, _| {
+        if super::super::harness::read_request(&mut reader).is_none() {
+            return;
+        }
+        let begin = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        let _ = reader.get_mut().write_all(begin.as_bytes());
+        // Says no more, until the connection ends.
+        let _ = reader.read(&mut [0; 1]);
+        counted_there.fetch_add(1, Ordering::SeqCst);
+    });
+    // One that is copied is waited for as long as the lease, and one that is too large for that not at all.
+    let leases =
+        [("{idempotency: {lease: 1s}}", "copied"), ("{idempotency: {maxAnswerSize: 3B}}", "too large")];
+    for (number, (policy, what)) in leases.into_iter().enumerate() {
+        let gateway = before(&upstream, policy, "");
+        let mut stream = TcpStream::connect(gateway.address).expect("a connection");
+        let request = "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 0\r\nidempotency-key: k\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"hello\r\n") {
+            let mut bytes = [0; 1024];
+            let length = stream.read(&mut bytes).expect("more of it");
+            assert!(length > 0, "{what}: {}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&bytes[..length]);
+        }
+        assert_eq!(closed.load(Ordering::SeqCst), number, "{what}");
+        drop(stream);
+        eventually("the upstream is let go", || closed.load(Ordering::SeqCst) == number + 1);
     }
 }
 

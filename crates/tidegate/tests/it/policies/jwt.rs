@@ -53,6 +53,19 @@ fn a_token_goes_on_to_the_upstream_unless_it_is_to_be_hidden() {
 }
 
 #[test]
+fn bad_tokens_lock_out_nobody_else_though_all_begin_alike() {
+    let lockout = ", {lockout: {by: [address, key], maxFailures: 2, maxFailuresPerAddress: 5}}";
+    let (gateway, _upstream, signer) = setup(BASE, lockout, "trustedProxies: [127.0.0.0/8]\n");
+    let from = |address: &str, token: &str| {
+        ask(&gateway, "/", &format!("{}\nx-forwarded-for: {address}", bearer(token))).status
+    };
+    let (good, bad) = (signer.sign(&claims(|_| {})), Signer::new("ES256", "one").sign(&claims(|_| {})));
+    assert_eq!([0; 3].map(|_| from("192.0.2.1", &bad)), [401; 3]);
+    assert_eq!(from("192.0.2.2", &good), 200, "somebody else's token");
+    assert_eq!([0; 3].map(|_| from("192.0.2.1", &bad)), [401, 401, 429], "the address is counted");
+}
+
+#[test]
 fn people_whom_their_tokens_tell_apart_have_idempotency_keys_of_their_own() {
     // Both come from one address, and are nobody's consumer.
     let (gateway, _upstream, signer) = setup(BASE, ", {idempotency: {}}", "");

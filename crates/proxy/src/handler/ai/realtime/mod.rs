@@ -223,6 +223,14 @@ async fn handshake(
     Err(last.unwrap_or_else(|| Failure::gateway(Stage::Pick, Problem::NoHealthyEndpoint)))
 }
 
+/// Keys of callers among the subprotocols that are offered.
+pub(crate) fn offered_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    offered
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|one| one.trim_ascii().strip_prefix(KEY_PROTOCOL.as_bytes()))
+}
+
 /// Leaves out the subprotocol that is the caller's key.
 pub(crate) fn hide_key(headers: &mut HeaderMap) {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
