@@ -229,11 +229,23 @@ impl One {
         self.body.iter().for_each(|body| body.varies_by(out));
     }
 
-    /// Whether its request tells who calls.
+    /// Whether what it asks for is another thing for whoever calls, or for each call. A field that says who calls may make
+    /// another answer of it, one that numbers or traces calls does only where the answer varies by it.
     pub(super) fn tells_who(&self) -> bool {
-        let fields = self.headers.iter().map(|(_, text)| text);
-        fields.chain(self.query.iter()).chain([&self.path]).any(Text::tells_who)
-            || self.body.as_ref().is_some_and(Shape::tells_who)
+        self.headers.iter().any(|(_, text)| text.tells_who())
+            || self.query.iter().chain([&self.path]).any(Text::tells_of_call)
+            || self.body.as_ref().is_some_and(Shape::tells_of_call)
+    }
+
+    /// Whether an answer varies by a field that is made of this one call.
+    fn varies_by_call(&self, headers: &HeaderMap) -> bool {
+        let values = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
+        let mut names = values.flat_map(|value| value.split(',')).map(str::trim);
+        let is_own = |name: &str| {
+            let mut all = self.headers.iter();
+            all.any(|(own, text)| own.as_str().eq_ignore_ascii_case(name) && text.tells_of_call())
+        };
+        names.any(is_own)
     }
 
     /// Whether a field of its request is the client's own.
@@ -503,6 +515,9 @@ impl One {
         };
         let is_clients = |name: &HeaderName| self.forwards(name) || stated.contains(name);
         shared.caching.borrow_mut().hear(&head.headers, has_credentials, is_clients);
+        if self.varies_by_call(&head.headers) {
+            shared.caching.borrow_mut().keep_from_others();
+        }
         let bytes = self.read(answer, &shared.bytes_left, &mut sent.bytes).await?;
         if is_passed_on {
             return Err(Unmade::PassedOn(Box::new(passed_on(status, &head.headers, bytes))));

@@ -108,3 +108,26 @@ routes:
         }
     }
 }
+
+#[test]
+fn a_field_that_numbers_calls_takes_no_answer_from_others_unless_a_part_varies_by_it() {
+    let upstream = Upstream::scripted(|seen| {
+        let vary = if seen.target() == "/near" { "vary: X-Client\r\n" } else { "" };
+        let fields = format!("cache-control: max-age=60\r\n{vary}content-type: application/json");
+        Some(format!("HTTP/1.1 200 X\r\n{fields}\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes())
+    });
+    let headers = "{x-correlation-id: '{{ request.id }}', x-client: '{{ client.address }}'}";
+    let gateway = gateway(
+        &upstream,
+        &format!("calls: {{one: {{upstream: u, path: \"/{{id}}\", headers: {headers}}}}}"),
+        "    policies: [{cache: {}}]",
+    );
+    for (path, control, asked) in [("/far", "max-age=60", 1), ("/near", "private, max-age=60", 2)] {
+        for _ in 0..2 {
+            let answer = gateway.get(&format!("/page{path}"));
+            assert_eq!((answer.status, answer.header("cache-control")), (200, Some(control)), "{path}");
+        }
+        let seen = targets(&upstream);
+        assert_eq!(seen.iter().filter(|target| *target == path).count(), asked, "{seen:?}");
+    }
+}
