@@ -448,6 +448,8 @@ fn forms_of_parts_that_others_may_read_otherwise_do_not_pass() {
     for body in [
         good.clone(),
         format!("A form.\r\n{good}And its end.\n"),
+        "--xyz--".to_owned(),
+        format!("{}-- \r\n", good.trim_end_matches("--\r\n")),
         form(&format!("{note}\r\nContent-Transfer-Encoding: binary"), "a--xyz\n-xyz"),
         form(&format!("{note}; filename=\"a.csv\"; filename*=UTF-8''a.csv"), "a"),
         form(&format!("{note}; filename=a.csv\r\nContent-Type: text/csv; charset=utf-16"), "a"),
@@ -465,6 +467,11 @@ fn forms_of_parts_that_others_may_read_otherwise_do_not_pass() {
         ("multipart/form-data; x; boundary=xyz", good.clone()),
         // To some a line ends without a carriage return, and a part begins there.
         (kind, format!("A form.{hidden}\r\n{good}")),
+        // There are readers that look for parts behind the last one.
+        (kind, format!("--xyz--\r\n{}", form(role, "admin"))),
+        (kind, format!("{good}{}", form(role, "admin"))),
+        (kind, format!("{good}{}", form(role, "admin").replace("\r\n", "\n"))),
+        (kind, format!("--xyz--x\r\n{good}")),
         (kind, form(note, &hidden)),
         (kind, form(note, &hidden.replace('\n', "\r"))),
         (kind, form(&format!("{note}\r\n--xyz\r\n{role}"), "admin")),
