@@ -525,6 +525,38 @@ fn bodies_in_character_sets_in_which_they_are_something_else_do_not_pass() {
     assert_eq!(upstream.seen().len(), seen, "none of it came through");
 }
 
+#[test]
+fn ranges_of_what_is_not_read_go_on_where_answers_must_fit() {
+    let upstream = Upstream::scripted(|seen| {
+        let (status, body) = if seen.header("range").is_some() { (206, "b") } else { (200, "\"ab\"") };
+        let kind = if seen.target() == "/film" { "video/mp4" } else { JSON };
+        let length = body.len();
+        Some(
+            format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+                .into_bytes(),
+        )
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("films.yaml");
+    let paths = ["/film", "/list", "/whole"].map(|path| {
+        let kind = if path == "/list" { JSON } else { "video/mp4" };
+        let content = format!("{{description: d, content: {{{kind}: {{schema: {{type: string}}}}}}}}");
+        let part = if path == "/whole" { String::new() } else { format!(", \"206\": {content}") };
+        format!("  {path}: {{get: {{responses: {{\"200\": {content}{part}}}}}}}\n")
+    });
+    let text = format!("openapi: 3.1.0\ninfo: {{title: T, version: \"1\"}}\npaths:\n{}", paths.concat());
+    fs::write(&file, text).expect("a file");
+    let policies = format!("{{validate: {{openapi: {{file: {}}}, answers: enforce}}}}", file.display());
+    let gateway = gateway(&upstream, &policies);
+    for (path, want) in [("/film", 206), ("/list", 200)] {
+        let answer = get(&gateway, path, "\nrange: bytes=1-1\nif-range: \"1\"");
+        assert_eq!(answer.status, want, "{path}: {}", answer.text());
+        assert_eq!(last(&upstream).header("if-range").is_some(), want == 206, "{path}");
+    }
+    get(&gateway, "/whole", "\nrange: bytes=1-1");
+    assert_eq!(last(&upstream).header("range"), None, "a part is none of its answers");
+}
+
 /// A document whose one operation answers and takes bodies of these types.
 fn of_types(content: &str) -> String {
     format!(
