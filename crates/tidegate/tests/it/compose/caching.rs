@@ -131,3 +131,33 @@ fn a_field_that_numbers_calls_takes_no_answer_from_others_unless_a_part_varies_b
         assert_eq!(seen.iter().filter(|target| *target == path).count(), asked, "{seen:?}");
     }
 }
+
+#[test]
+fn a_part_that_varies_by_what_its_upstream_is_told_of_the_caller_is_for_nobody_else() {
+    let upstream = Upstream::scripted(|seen| {
+        let body = serde_json::json!({"who": seen.header("x-user")}).to_string();
+        let fields = "cache-control: public, max-age=60\r\nvary: X-User\r\ncontent-type: application/json";
+        let head = format!("HTTP/1.1 200 X\r\n{fields}\r\ncontent-length: {}\r\n\r\n", body.len());
+        Some([head.into_bytes(), body.into_bytes()].concat())
+    });
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: ann, keys: [the-key-of-ann]}}, {{name: bob, keys: [the-key-of-bob]}}]
+upstreams:
+  - name: u
+    endpoints: [{{address: \"{}\"}}]
+    policies: [{{headers: {{request: {{set: {{x-user: '{{{{ consumer.name }}}}'}}}}}}}}]
+routes:
+  - name: me
+    match: [{{path: {{exact: /me}}}}]
+    policies: [{{keyAuth: {{}}}}, {{cache: {{}}}}]
+    compose: {{calls: {{one: {{upstream: u, path: /}}}}}}
+",
+        upstream.address
+    ));
+    for name in ["ann", "bob", "ann"] {
+        let head = format!("GET /me HTTP/1.1\nhost: t.example\nx-api-key: the-key-of-{name}");
+        let answer = gateway.send(&head, b"");
+        assert_eq!((answer.status, answer.json()), (200, serde_json::json!({"one": {"who": name}})));
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=60"), "{name}");
+    }
+}
