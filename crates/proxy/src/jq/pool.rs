@@ -97,22 +97,26 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "these threads are no workers")]
+    fn rest(millis: u64) {
+        thread::sleep(Duration::from_millis(millis));
+    }
+
     #[tokio::test]
     async fn what_has_no_turn_in_its_time_is_not_told_that_it_takes_too_long() {
-        let rest = |millis| move || thread::sleep(Duration::from_millis(millis));
         let within = |millis| Instant::now() + Duration::from_millis(millis);
-        let busy: Vec<_> = (0..2 * threads()).map(|_| tokio::spawn(run(rest(200)))).collect();
+        let busy: Vec<_> = (0..2 * threads()).map(|_| tokio::spawn(run(|| rest(200)))).collect();
         for _ in 0..3 {
             tokio::task::yield_now().await;
         }
-        let unrun = run_until(within(20), rest(0)).await;
+        let unrun = run_until(within(20), || rest(0)).await;
         assert!(matches!(unrun, Err(Unrun::Full)), "{unrun:?}");
         for one in busy {
             one.await.expect("a task").expect("a place");
         }
         // Other tests have their programs here, too.
         let late = loop {
-            match run_until(within(100), rest(500)).await {
+            match run_until(within(100), || rest(500)).await {
                 Err(Unrun::Full) => {}
                 late => break late,
             }
