@@ -7,8 +7,8 @@ const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(3600);
 /// No pause that an authority asks for is longer.
 const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A pause is no longer than one part of so many of what the certificate in use has left.
-const LEFT_SHARE: u32 = 8;
+/// A pause is no longer than one part of so many of the time to the end of the certificate in use, or since.
+const AWAY_SHARE: u32 = 8;
 
 /// A share of a hash: the same for the same text, spread evenly over 0 to 1.
 pub(crate) fn unit(text: &str) -> f64 {
@@ -33,11 +33,16 @@ pub(crate) fn as_suggested(window: (SystemTime, SystemTime), unit: f64) -> Syste
     window.0 + length.mul_f64(unit)
 }
 
-/// The first pause after a failed order and the longest, while a certificate is in use that has so much of its life left: a share of
-/// that at most, so that an authority that is back is asked again before it ends.
-pub(crate) fn pressed(backoff: (Duration, Duration), left: Option<Duration>) -> (Duration, Duration) {
+/// The first pause after a failed order and the longest, where the certificate in use ends then, or has ended: a share of how far
+/// that is away at most, so that an authority that is back is asked again before the end, or soon after it.
+pub(crate) fn pressed(
+    backoff: (Duration, Duration),
+    now: SystemTime,
+    end: Option<SystemTime>,
+) -> (Duration, Duration) {
     let (first, longest) = backoff;
-    let pressing = left.map_or(longest, |left| (left / LEFT_SHARE).max(first));
+    let away = end.map(|end| end.duration_since(now).unwrap_or_else(|past| past.duration()));
+    let pressing = away.map_or(longest, |away| (away / AWAY_SHARE).max(first));
     (first, longest.min(pressing))
 }
 
@@ -132,25 +137,30 @@ mod tests {
     #[test]
     fn the_nearer_the_end_the_shorter_the_pauses_and_none_is_shorter_than_the_first() {
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
-        let backoff = (minute, 12 * hour);
-        for (left, want) in [
-            (None, 12 * hour),
-            (Some(720 * hour), 12 * hour),
-            (Some(8 * hour), hour),
-            (Some(hour), hour / 8),
-            (Some(minute), minute),
-            (Some(Duration::ZERO), minute),
+        let (backoff, end) = ((minute, 12 * hour), at(1000 * 3600));
+        assert_eq!(pressed(backoff, end, None), backoff);
+        for (away, want) in [
+            (720 * hour, 12 * hour),
+            (8 * hour, hour),
+            (hour, hour / 8),
+            (minute, minute),
+            (Duration::ZERO, minute),
         ] {
-            assert_eq!(pressed(backoff, left), (minute, want), "{left:?}");
+            assert_eq!(pressed(backoff, end - away, Some(end)), (minute, want), "{away:?} before");
+            assert_eq!(pressed(backoff, end + away, Some(end)), (minute, want), "{away:?} behind");
         }
-        assert_eq!(pressed((hour, minute), Some(hour)), (hour, minute), "what is written holds");
+        assert_eq!(pressed((hour, minute), end, Some(end)), (hour, minute), "what is written holds");
         // A certificate of a day, whose authority was away for half of what was left, has another before it ends.
         let (mut failures, mut now, end) = (Failures::default(), at(0), at(8 * 3600));
         while now < at(4 * 3600) {
-            let left = end.duration_since(now).ok();
-            now = failures.add(now, Cause::Other, "away".into(), pressed(backoff, left), 0.0);
+            now = failures.add(now, Cause::Other, "away".into(), pressed(backoff, now, Some(end)), 0.0);
         }
         assert!(now < end - 2 * hour, "{now:?}");
+        // Nor does one wait for half a day whose authority is back an hour after the end.
+        while now < end + hour {
+            now = failures.add(now, Cause::Other, "away".into(), pressed(backoff, now, Some(end)), 0.0);
+        }
+        assert!(now < end + 2 * hour, "{now:?}");
     }
 
     #[test]

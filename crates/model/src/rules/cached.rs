@@ -173,13 +173,26 @@ fn is_in_key(name: &str, key: &CacheKey) -> bool {
     if let Some(cookie) = name.strip_prefix("request.cookie.") {
         return key.cookies.iter().any(|known| known == cookie);
     }
+    if let Some(parameter) = name.strip_prefix("request.query.") {
+        return !key.ignore_query.iter().any(|ignored| may_ignore(ignored, parameter));
+    }
     match name {
         // Of GET and HEAD, which share answers, only the first is kept.
         "request.method" | "request.path" | "request.host" | "request.scheme" | "route.name" => true,
         "consumer.name" | "consumer.groups" | "jwt.iss" | "jwt.sub" => key.consumer,
-        _ if name == "request.query" || name.starts_with("request.query.") => key.ignore_query.is_empty(),
+        "request.query" => key.ignore_query.is_empty(),
         _ => name.starts_with("captures."),
     }
+}
+
+/// Whether what is left out of keys may be this parameter. Keys are made of names as they are written, and with an escape one
+/// is written in several ways.
+fn may_ignore(ignored: &str, parameter: &str) -> bool {
+    ignored.contains(['%', '+'])
+        || match ignored.strip_suffix('*') {
+            Some(begin) => parameter.starts_with(begin),
+            None => parameter == ignored,
+        }
 }
 
 fn listeners<'c>(config: &'c Config, route: &'c Route) -> impl Iterator<Item = &'c crate::Listener> {

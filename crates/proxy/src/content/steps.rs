@@ -183,11 +183,11 @@ impl Steps {
             return work(self);
         }
         let steps = self.clone();
-        // What cannot be halted in its thread holds nobody up.
-        match tokio::time::timeout_at(until.into(), jq::aside(move || work(&steps))).await {
-            Ok(done) => done.map_err(|_| Wrong::Full)?,
-            Err(_) => Err(Wrong::Failed("it did not end in its time".to_owned())),
-        }
+        let done = jq::aside_until(until, move || work(&steps)).await;
+        done.map_err(|stopped| match stopped {
+            jq::Stopped::Time => Wrong::Failed(stopped.to_string()),
+            _ => Wrong::Full,
+        })?
     }
 
     fn one(&self, at: usize, state: State, is_json: bool, facts: Value) -> Result<State, Wrong> {

@@ -6,9 +6,11 @@
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Instant,
 };
 
 /// Programs that wait for a thread.
@@ -59,11 +61,66 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     result.await.map_err(|_| Unrun::Broke)
 }
 
-/// Why it was not run.
+/// The same until a time. What cannot be halted in its thread holds nobody up.
+pub(super) async fn run_until<T: Send + 'static>(
+    until: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unrun> {
+    let begun = Arc::new(AtomicBool::new(false));
+    let is_begun = begun.clone();
+    let held = run(move || {
+        is_begun.store(true, Ordering::Relaxed);
+        work()
+    });
+    match tokio::time::timeout_at(until.into(), held).await {
+        Ok(done) => done,
+        Err(_) if begun.load(Ordering::Relaxed) => Err(Unrun::Late),
+        // It is none of its own fault that others were before it.
+        Err(_) => Err(Unrun::Full),
+    }
+}
+
+/// Why it was not run, or not to its end.
 #[derive(Debug)]
 pub(super) enum Unrun {
     /// Too many wait.
     Full,
+    /// Its time was over before it ended.
+    Late,
     /// It panicked.
     Broke,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "these threads are no workers")]
+    fn rest(millis: u64) {
+        thread::sleep(Duration::from_millis(millis));
+    }
+
+    #[tokio::test]
+    async fn what_has_no_turn_in_its_time_is_not_told_that_it_takes_too_long() {
+        let within = |millis| Instant::now() + Duration::from_millis(millis);
+        let busy: Vec<_> = (0..2 * threads()).map(|_| tokio::spawn(run(|| rest(200)))).collect();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        let unrun = run_until(within(20), || rest(0)).await;
+        assert!(matches!(unrun, Err(Unrun::Full)), "{unrun:?}");
+        for one in busy {
+            one.await.expect("a task").expect("a place");
+        }
+        // Other tests have their programs here, too.
+        let late = loop {
+            match run_until(within(100), || rest(500)).await {
+                Err(Unrun::Full) => {}
+                late => break late,
+            }
+        };
+        assert!(matches!(late, Err(Unrun::Late)), "{late:?}");
+    }
 }

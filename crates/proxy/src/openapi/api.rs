@@ -343,6 +343,14 @@ impl Operation {
         self.judges_answers
     }
 
+    /// Whether ranges of answers may be asked for: they are among those that it knows, and nothing is read of a whole one,
+    /// as of a film.
+    pub(crate) fn gives_ranges(&self) -> bool {
+        let whole = self.answer(StatusCode::OK).and_then(|form| form.content.as_ref());
+        let is_read = whole.is_some_and(|content| content.0.iter().any(Media::may_be_read));
+        !is_read && self.answer(StatusCode::PARTIAL_CONTENT).is_some()
+    }
+
     fn answer(&self, status: StatusCode) -> Option<&AnswerForm> {
         let class = format!("{}XX", status.as_u16() / 100);
         let all = &self.answers;
@@ -505,6 +513,11 @@ impl Content {
 }
 
 impl Media {
+    /// Whether there are bodies of it that are read.
+    fn may_be_read(&self) -> bool {
+        self.schema.is_some() || self.range.is_json() || !self.range.is_one()
+    }
+
     fn is_read(&self, kind: &MediaRange) -> bool {
         let is_known = kind.is_json()
             || kind.is("application", "x-www-form-urlencoded")

@@ -171,7 +171,12 @@ fn parts<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'b>>, String
     };
     let mut parts = Vec::new();
     loop {
-        if rest.starts_with(b"--") {
+        if let Some(after) = rest.strip_prefix(b"--") {
+            // There are readers to which only a line of nothing else is the end, and some (PHP's) that look for parts behind it.
+            match after.iter().find(|byte| !matches!(byte, b' ' | b'\t')) {
+                None | Some(b'\r' | b'\n') => not_stray(after, first)?,
+                Some(_) => return Err("has a last boundary that something else follows".to_owned()),
+            }
             return Ok(parts);
         }
         // White space may stand behind a delimiter (RFC 2046 §5.1.1).

@@ -119,6 +119,11 @@ impl Caching {
         }
     }
 
+    /// What was heard is for nobody but whoever calls.
+    pub(super) fn keep_from_others(&mut self) {
+        self.is_private = true;
+    }
+
     /// Says it.
     pub(super) fn tell(&self, headers: &mut HeaderMap) {
         if let Some(said) = self.said()

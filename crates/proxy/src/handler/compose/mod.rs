@@ -70,7 +70,7 @@ pub(crate) struct Compose {
     server_timing: bool,
     /// Fields of the client's request that calls and shapes are made of.
     varies_by: Box<[HeaderName]>,
-    /// Calls or shapes are made of who calls.
+    /// Calls or shapes are made of who calls, or of each call.
     tells_who: bool,
 }
 
@@ -127,7 +127,7 @@ impl Compose {
         let mut tells_who = calls.iter().any(One::tells_who);
         if let Answer::Shape(shape) = &answer {
             shape.varies_by(&mut varies_by);
-            tells_who |= shape.tells_who();
+            tells_who |= shape.tells_of_call();
         }
         Ok(Self {
             asks_request: asks.iter().any(|asks| asks.0) || of_program.0,

@@ -229,11 +229,28 @@ impl One {
         self.body.iter().for_each(|body| body.varies_by(out));
     }
 
-    /// Whether its request tells who calls.
+    /// Whether what it asks for is another thing for whoever calls, or for each call. A field that says who calls may make
+    /// another answer of it, one that numbers or traces calls does only where the answer varies by it.
     pub(super) fn tells_who(&self) -> bool {
-        let fields = self.headers.iter().map(|(_, text)| text);
-        fields.chain(self.query.iter()).chain([&self.path]).any(Text::tells_who)
-            || self.body.as_ref().is_some_and(Shape::tells_who)
+        self.headers.iter().any(|(_, text)| text.tells_who())
+            || self.query.iter().chain([&self.path]).any(Text::tells_of_call)
+            || self.body.as_ref().is_some_and(Shape::tells_of_call)
+    }
+
+    /// Whether an answer varies by a field that is made of this one call, or that the upstream's own policies make of who calls.
+    fn varies_by_call(&self, headers: &HeaderMap, is_known: bool) -> bool {
+        let values = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
+        let mut names = values.flat_map(|value| value.split(',')).map(str::trim);
+        names.any(|name| {
+            let is_it = |own: &HeaderName| own.as_str().eq_ignore_ascii_case(name);
+            match self.headers.iter().find(|(own, _)| is_it(own)) {
+                Some((_, text)) => text.tells_of_call(),
+                None => {
+                    self.upstream.chain.identity().iter().any(is_it)
+                        || is_known && is_it(&header::AUTHORIZATION) && !self.forwards(&header::AUTHORIZATION)
+                }
+            }
+        })
     }
 
     /// Whether a field of its request is the client's own.
@@ -495,14 +512,17 @@ impl One {
             .iter()
             .any(|name| self.forwards(name) && shared.call.head.headers.contains_key(name));
         let is_somebody = shared.call.consumer.is_some() || shared.call.claims.is_some();
-        let has_credentials = has_credentials || is_somebody && !shared.call.is_stranger;
+        let is_known = is_somebody && !shared.call.is_stranger;
         // Who calls is the client's own, too, by whatever word of the gateway's policies it goes on.
         let stated = match head.headers.contains_key(header::VARY) {
             true => chain::stated_identity(shared.call),
             false => Vec::new(),
         };
         let is_clients = |name: &HeaderName| self.forwards(name) || stated.contains(name);
-        shared.caching.borrow_mut().hear(&head.headers, has_credentials, is_clients);
+        shared.caching.borrow_mut().hear(&head.headers, has_credentials || is_known, is_clients);
+        if self.varies_by_call(&head.headers, is_known) {
+            shared.caching.borrow_mut().keep_from_others();
+        }
         let bytes = self.read(answer, &shared.bytes_left, &mut sent.bytes).await?;
         if is_passed_on {
             return Err(Unmade::PassedOn(Box::new(passed_on(status, &head.headers, bytes))));

@@ -226,15 +226,15 @@ impl Text {
         }
     }
 
-    /// Whether it tells who calls, or of this one call: something that no field of the request has, and that nobody else is
-    /// to be told.
+    /// Whether it tells who calls: something that no field of the request has, and that nobody else is to be told.
     pub(super) fn tells_who(&self) -> bool {
-        self.0.iter().any(|part| match part {
-            Part::Name(template, name) => {
-                template.tells_who() || matches!(&**name, "client.address" | "request.id" | "tls.sni")
-            }
-            Part::Text(_) | Part::Path(_) | Part::Capture(_) => false,
-        })
+        self.0.iter().any(|part| matches!(part, Part::Name(template, _) if template.tells_who()))
+    }
+
+    /// Whether it tells of this one call, or of who calls.
+    pub(super) fn tells_of_call(&self) -> bool {
+        let is_of_call = |name: &str| matches!(name, "client.address" | "request.id" | "tls.sni");
+        self.tells_who() || self.0.iter().any(|part| matches!(part, Part::Name(_, name) if is_of_call(name)))
     }
 
     /// The text, or the value that it lacks.
@@ -380,13 +380,13 @@ impl Shape {
         }
     }
 
-    /// Whether a text in it tells who calls.
-    pub(super) fn tells_who(&self) -> bool {
+    /// Whether a text in it tells of this one call, or of who calls.
+    pub(super) fn tells_of_call(&self) -> bool {
         match self {
             Self::Literal(_) | Self::Path(_) => false,
-            Self::Text(text) => text.tells_who(),
-            Self::Array(items) => items.iter().any(Self::tells_who),
-            Self::Object(members) => members.iter().any(|(_, member)| member.tells_who()),
+            Self::Text(text) => text.tells_of_call(),
+            Self::Array(items) => items.iter().any(Self::tells_of_call),
+            Self::Object(members) => members.iter().any(|(_, member)| member.tells_of_call()),
         }
     }
 

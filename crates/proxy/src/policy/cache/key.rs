@@ -40,6 +40,11 @@ const OTHERWISE: [&str; 14] = [
     "x-url-scheme",
 ];
 
+/// Whether a field is one of these. Each of every request is asked, of which next to none begins so.
+fn is_otherwise(name: &str) -> bool {
+    (name.starts_with("x-") || name.starts_with("front-end-")) && OTHERWISE.contains(&name)
+}
+
 /// How keys are made.
 pub(super) struct Keys {
     headers: Vec<HeaderName>,
@@ -257,7 +262,7 @@ fn write_way(call: &Call, out: &mut Vec<u8>) {
         }
     }
     out.push(END);
-    for name in headers.keys().filter(|name| OTHERWISE.contains(&name.as_str())) {
+    for name in headers.keys().filter(|name| is_otherwise(name.as_str())) {
         out.extend_from_slice(name.as_str().as_bytes());
         combined(headers, name, out);
         out.push(END);

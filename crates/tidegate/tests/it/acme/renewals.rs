@@ -110,3 +110,22 @@ fn the_nearer_the_end_of_a_certificate_the_sooner_an_authority_that_is_away_is_a
     let (next, left) = (seconds_until(&told["nextOrder"]), seconds_until(&told["notAfter"]));
     assert!(next > 0.0 && next < left / 8.0 + 0.5, "{next} of {left}");
 }
+
+#[test]
+fn soon_after_the_end_of_a_certificate_an_authority_that_was_away_is_asked_again() {
+    let mut pebble =
+        Pebble::with(Ways { settings: r#", "certificateValidityPeriod": 12"#, ..Ways::default() });
+    let authority = ", renewAtLeft: 90, backoff: {initial: 1s, max: 1h}";
+    let door = open(&pebble, Shape { names: "api.example.test", authority, ..Shape::default() });
+    door.gets("api.example.test", &pebble);
+    pebble.leave();
+    let mut failures = 0;
+    eventually("its end", || {
+        let told = door.told()[0].clone();
+        failures = told["failures"].as_u64().unwrap_or_default();
+        told["state"] == "expired"
+    });
+    // By doubling alone the next would be minutes away.
+    assert!(failures >= 3, "{failures}");
+    eventually("two more failures", || door.told()[0]["failures"].as_u64() >= Some(failures + 2));
+}

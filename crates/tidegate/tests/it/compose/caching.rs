@@ -108,3 +108,56 @@ routes:
         }
     }
 }
+
+#[test]
+fn a_field_that_numbers_calls_takes_no_answer_from_others_unless_a_part_varies_by_it() {
+    let upstream = Upstream::scripted(|seen| {
+        let vary = if seen.target() == "/near" { "vary: X-Client\r\n" } else { "" };
+        let fields = format!("cache-control: max-age=60\r\n{vary}content-type: application/json");
+        Some(format!("HTTP/1.1 200 X\r\n{fields}\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes())
+    });
+    let headers = "{x-correlation-id: '{{ request.id }}', x-client: '{{ client.address }}'}";
+    let gateway = gateway(
+        &upstream,
+        &format!("calls: {{one: {{upstream: u, path: \"/{{id}}\", headers: {headers}}}}}"),
+        "    policies: [{cache: {}}]",
+    );
+    for (path, control, asked) in [("/far", "max-age=60", 1), ("/near", "private, max-age=60", 2)] {
+        for _ in 0..2 {
+            let answer = gateway.get(&format!("/page{path}"));
+            assert_eq!((answer.status, answer.header("cache-control")), (200, Some(control)), "{path}");
+        }
+        let seen = targets(&upstream);
+        assert_eq!(seen.iter().filter(|target| *target == path).count(), asked, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_part_that_varies_by_what_its_upstream_is_told_of_the_caller_is_for_nobody_else() {
+    let upstream = Upstream::scripted(|seen| {
+        let body = serde_json::json!({"who": seen.header("x-user")}).to_string();
+        let fields = "cache-control: public, max-age=60\r\nvary: X-User\r\ncontent-type: application/json";
+        let head = format!("HTTP/1.1 200 X\r\n{fields}\r\ncontent-length: {}\r\n\r\n", body.len());
+        Some([head.into_bytes(), body.into_bytes()].concat())
+    });
+    let gateway = Gateway::start(&format!(
+        "consumers: [{{name: ann, keys: [the-key-of-ann]}}, {{name: bob, keys: [the-key-of-bob]}}]
+upstreams:
+  - name: u
+    endpoints: [{{address: \"{}\"}}]
+    policies: [{{headers: {{request: {{set: {{x-user: '{{{{ consumer.name }}}}'}}}}}}}}]
+routes:
+  - name: me
+    match: [{{path: {{exact: /me}}}}]
+    policies: [{{keyAuth: {{}}}}, {{cache: {{}}}}]
+    compose: {{calls: {{one: {{upstream: u, path: /}}}}}}
+",
+        upstream.address
+    ));
+    for name in ["ann", "bob", "ann"] {
+        let head = format!("GET /me HTTP/1.1\nhost: t.example\nx-api-key: the-key-of-{name}");
+        let answer = gateway.send(&head, b"");
+        assert_eq!((answer.status, answer.json()), (200, serde_json::json!({"one": {"who": name}})));
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=60"), "{name}");
+    }
+}

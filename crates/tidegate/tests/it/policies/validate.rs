@@ -448,6 +448,8 @@ fn forms_of_parts_that_others_may_read_otherwise_do_not_pass() {
     for body in [
         good.clone(),
         format!("A form.\r\n{good}And its end.\n"),
+        "--xyz--".to_owned(),
+        format!("{}-- \r\n", good.trim_end_matches("--\r\n")),
         form(&format!("{note}\r\nContent-Transfer-Encoding: binary"), "a--xyz\n-xyz"),
         form(&format!("{note}; filename=\"a.csv\"; filename*=UTF-8''a.csv"), "a"),
         form(&format!("{note}; filename=a.csv\r\nContent-Type: text/csv; charset=utf-16"), "a"),
@@ -465,6 +467,11 @@ fn forms_of_parts_that_others_may_read_otherwise_do_not_pass() {
         ("multipart/form-data; x; boundary=xyz", good.clone()),
         // To some a line ends without a carriage return, and a part begins there.
         (kind, format!("A form.{hidden}\r\n{good}")),
+        // There are readers that look for parts behind the last one.
+        (kind, format!("--xyz--\r\n{}", form(role, "admin"))),
+        (kind, format!("{good}{}", form(role, "admin"))),
+        (kind, format!("{good}{}", form(role, "admin").replace("\r\n", "\n"))),
+        (kind, format!("--xyz--x\r\n{good}")),
         (kind, form(note, &hidden)),
         (kind, form(note, &hidden.replace('\n', "\r"))),
         (kind, form(&format!("{note}\r\n--xyz\r\n{role}"), "admin")),
@@ -516,6 +523,38 @@ fn bodies_in_character_sets_in_which_they_are_something_else_do_not_pass() {
     let form = post(&gateway, "/", "application/x-www-form-urlencoded; charset=utf-7", b"note=a");
     assert_eq!(form.status, 400, "{}", form.text());
     assert_eq!(upstream.seen().len(), seen, "none of it came through");
+}
+
+#[test]
+fn ranges_of_what_is_not_read_go_on_where_answers_must_fit() {
+    let upstream = Upstream::scripted(|seen| {
+        let (status, body) = if seen.header("range").is_some() { (206, "b") } else { (200, "\"ab\"") };
+        let kind = if seen.target() == "/film" { "video/mp4" } else { JSON };
+        let length = body.len();
+        Some(
+            format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+                .into_bytes(),
+        )
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("films.yaml");
+    let paths = ["/film", "/list", "/whole"].map(|path| {
+        let kind = if path == "/list" { JSON } else { "video/mp4" };
+        let content = format!("{{description: d, content: {{{kind}: {{schema: {{type: string}}}}}}}}");
+        let part = if path == "/whole" { String::new() } else { format!(", \"206\": {content}") };
+        format!("  {path}: {{get: {{responses: {{\"200\": {content}{part}}}}}}}\n")
+    });
+    let text = format!("openapi: 3.1.0\ninfo: {{title: T, version: \"1\"}}\npaths:\n{}", paths.concat());
+    fs::write(&file, text).expect("a file");
+    let policies = format!("{{validate: {{openapi: {{file: {}}}, answers: enforce}}}}", file.display());
+    let gateway = gateway(&upstream, &policies);
+    for (path, want) in [("/film", 206), ("/list", 200)] {
+        let answer = get(&gateway, path, "\nrange: bytes=1-1\nif-range: \"1\"");
+        assert_eq!(answer.status, want, "{path}: {}", answer.text());
+        assert_eq!(last(&upstream).header("if-range").is_some(), want == 206, "{path}");
+    }
+    get(&gateway, "/whole", "\nrange: bytes=1-1");
+    assert_eq!(last(&upstream).header("range"), None, "a part is none of its answers");
 }
 
 /// A document whose one operation answers and takes bodies of these types.

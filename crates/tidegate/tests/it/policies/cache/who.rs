@@ -79,12 +79,18 @@ fn a_target_that_is_made_of_the_caller_is_refused_behind_a_cache_that_does_not_t
         ),
         ("{}", "{host: '{{ request.cookie.shop }}.test'}", ["the host", "`request.cookie.shop`"]),
         ("{key: {headers: [x-tenant]}}", "{host: '{{ client.address }}'}", ["the host", "`client.address`"]),
+        (
+            "{key: {ignoreQuery: [utm_*, shop]}}",
+            "{host: '{{ request.query.shop }}.test'}",
+            ["the host", "`request.query.shop`"],
+        ),
     ] {
         refused(&with(cache, rewrite), &words);
     }
     for (cache, rewrite) in [
         ("{}", "{path: {template: '/b/{id}'}, host: '{{ request.header.x-forwarded-host }}'}"),
         ("{}", "{path: {template: '/{{ request.query.page }}/{id}'}}"),
+        ("{key: {ignoreQuery: [utm_*, page2]}}", "{path: {template: '/{{ request.query.page }}/{id}'}}"),
         ("{key: {consumer: true}}", "{path: {template: '/users/{{ consumer.name }}/{id}'}}"),
         ("{key: {headers: [x-tenant]}}", "{host: '{{ request.header.x-tenant }}.test'}"),
     ] {
