@@ -67,7 +67,7 @@ impl Drop for Claim {
 pub(super) struct Partition {
     pub(super) number: i32,
     is_lost: AtomicBool,
-    /// Whoever leads it cannot be asked, and that was told.
+    /// Whoever leads it cannot be asked, or does not give it, and that was told.
     is_apart: AtomicBool,
     progress: Mutex<Progress>,
 }
@@ -187,9 +187,10 @@ impl Partition {
         self.is_lost.store(true, Ordering::Relaxed);
     }
 
-    /// Whoever leads it cannot be asked; that is told once.
-    pub(super) fn part(&self, topic: &str, why: &Error) {
-        if !self.is_apart.swap(true, Ordering::Relaxed) {
+    /// Whoever leads it cannot be asked, or does not give it; that is told once. Whether it was just now.
+    pub(super) fn part(&self, topic: &str, why: &Error) -> bool {
+        let is_new = !self.is_apart.swap(true, Ordering::Relaxed);
+        if is_new {
             let partition = self.number;
             tracing::warn!(
                 topic,
@@ -197,9 +198,20 @@ impl Partition {
                 "partition {partition} of `{topic}` cannot be read, and it is tried again: {why}"
             );
         }
+        is_new
     }
 
-    /// Whoever leads it answers.
+    /// Whether it cannot be read.
+    pub(super) fn is_apart(&self) -> bool {
+        self.is_apart.load(Ordering::Relaxed)
+    }
+
+    /// It is looked away from it for so long.
+    pub(super) fn rest(&self, pause: Duration) {
+        locked(&self.progress).rests = Some(Instant::now() + pause);
+    }
+
+    /// Whoever leads it gives it.
     pub(super) fn join(&self, topic: &str) {
         if self.is_apart.swap(false, Ordering::Relaxed) {
             let partition = self.number;

@@ -18,7 +18,7 @@ use tokio::{
 
 pub use self::held::{Claim, Taken};
 use self::{
-    fetch::{Ended, LOOK, read_of},
+    fetch::{Back, LOOK, count, find, read_of},
     held::Partition,
     range::divided,
 };
@@ -38,6 +38,10 @@ const REBALANCE: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How often it is confirmed what is done with.
 const CONFIRM: Duration = Duration::from_millis(500);
+/// How often whoever has divided a topic looks whether it has got more partitions.
+const GROWS: Duration = Duration::from_secs(60);
+/// How often it looks whether there is such a topic by now.
+const MADE: Duration = Duration::from_secs(5);
 /// Tries to get into a group before somebody is told.
 const JOINS_MAX: usize = 10;
 
@@ -93,11 +97,35 @@ enum Over {
     Stopped,
 }
 
+impl Over {
+    /// What is over when the coordinator says that it does not know the member, or knows it in a later generation: there it
+    /// comes back by its name, and nobody waits for one who is gone.
+    fn by(code: Code, is_stopping: bool) -> Self {
+        match code {
+            _ if is_stopping => Self::Stopped,
+            Code::ILLEGAL_GENERATION => Self::Divided,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What a member knows of one generation.
 struct Generation {
     coordinator: Connection,
     number: i32,
     mine: Vec<i32>,
+    /// How many partitions of the topic this member has divided; nothing where another did.
+    divided: Option<usize>,
+}
+
+/// Whether a member stays one when something that it reads has ended: one broker that is away is not the cluster, and a topic
+/// comes back. The group is not to be divided anew for it, again and again; that its coordinator is away the heartbeat tells.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Away(_) | Error::Broken | Error::Late => true,
+        Error::Said(code) => code.may_pass(),
+        Error::Malformed(_) => false,
+    }
 }
 
 impl Group {
@@ -106,19 +134,19 @@ impl Group {
         Self { wish, member: String::new(), partitions: HashMap::new() }
     }
 
-    /// Reads as a member, and hands records over while there is room for them. Good when it was stopped: then what is
-    /// held was let go, or done with, and the group knows it.
+    /// Reads as a member, and hands records over while there is room for them; says when it reads, and when none of its
+    /// partitions can be read. Good when it was stopped: then what is held was let go, or done with, and the group knows it.
     pub async fn read(
         &mut self,
         cluster: &Arc<Cluster>,
         out: &mpsc::Sender<Taken>,
         mut stopped: impl Future<Output = ()> + Unpin,
-        mut joined: impl FnMut(),
+        mut reads: impl FnMut(bool),
     ) -> Result<(), Error> {
         let mut joins = 0;
         loop {
             let generation = tokio::select! {
-                generation = self.join(cluster) => generation,
+                generation = self.begin(cluster) => generation,
                 () = &mut stopped => {
                     self.lose(|_| false);
                     return Ok(());
@@ -139,11 +167,13 @@ impl Group {
                 }
                 Err(error) => return Err(error),
             };
-            self.take(cluster, &generation).await?;
             joins = 0;
-            joined();
-            match self.live(cluster, &generation, out, &mut stopped).await? {
-                Over::Stopped => return Ok(()),
+            reads(true);
+            match self.live(cluster, &generation, out, &mut stopped, &mut reads).await? {
+                Over::Stopped => {
+                    self.member.clear();
+                    return Ok(());
+                }
                 Over::Divided => {}
                 Over::Unknown => self.member.clear(),
             }
@@ -161,9 +191,21 @@ impl Group {
         });
     }
 
+    /// Gets into the group, and to the places of what is its own.
+    async fn begin(&mut self, cluster: &Arc<Cluster>) -> Result<Generation, Error> {
+        let generation = self.join(cluster).await?;
+        self.take(cluster, &generation).await?;
+        Ok(generation)
+    }
+
     /// Gets into the group, and hears what is its own.
     async fn join(&mut self, cluster: &Arc<Cluster>) -> Result<Generation, Error> {
         let Wish { group, topic, .. } = &self.wish;
+        // Whoever may not read it would be a member who is given nothing, and nobody would know why.
+        match cluster.partitions(topic).await {
+            Err(Error::Said(code)) if !code.may_pass() => return Err(Error::Said(code)),
+            _ => {}
+        }
         let any = cluster.any().await?;
         let mut answer = any.call(api::FIND_COORDINATOR, api::find_coordinator(group), WAIT).await?;
         let (said, host, port) = api::read_find_coordinator(&mut answer)?;
@@ -185,21 +227,32 @@ impl Group {
         };
         joined.code.ok()?;
         self.member = joined.member.clone();
-        let shares = match joined.leader == joined.member {
+        let is_leader = joined.leader == joined.member;
+        let shares = match is_leader {
             true => divided(cluster, &joined.members).await?,
             false => Vec::new(),
         };
+        let given = shares.iter().flat_map(|(_, share)| share).filter(|(known, _)| known == topic);
+        let count: usize = given.map(|(_, some)| some.len()).sum();
+        if is_leader && count == 0 {
+            tracing::warn!(
+                topic = topic.as_str(),
+                "there is no topic `{topic}` at the broker: it is looked for every {} seconds, and read once it is made",
+                MADE.as_secs()
+            );
+        }
         let wish = api::sync_group(group, joined.generation, &self.member, &shares);
         let mut answer = coordinator.call(api::SYNC_GROUP, wish, REBALANCE + WAIT).await?;
         let (said, share) = api::read_sync_group(&mut answer)?;
         said.ok()?;
         let mine = share.into_iter().filter(|(known, _)| known == topic).flat_map(|(_, some)| some).collect();
-        Ok(Generation { coordinator, number: joined.generation, mine })
+        let divided = is_leader.then_some(count);
+        Ok(Generation { coordinator, number: joined.generation, mine, divided })
     }
 
     /// Begins where the group was; what it had before goes on.
     async fn take(&mut self, cluster: &Arc<Cluster>, generation: &Generation) -> Result<(), Error> {
-        let Generation { coordinator, mine, number } = generation;
+        let Generation { coordinator, mine, number, .. } = generation;
         self.lose(|number| mine.contains(&number));
         if mine.is_empty() {
             return Ok(());
@@ -250,19 +303,26 @@ impl Group {
 
     /// Reads until the generation is over.
     async fn live(
-        &mut self,
+        &self,
         cluster: &Arc<Cluster>,
         generation: &Generation,
         out: &mpsc::Sender<Taken>,
         stopped: &mut (impl Future<Output = ()> + Unpin),
+        reads: &mut impl FnMut(bool),
     ) -> Result<Over, Error> {
+        let topic = &self.wish.topic;
+        // Nothing that a broker can have wait is waited for here: signs of life would stay out.
         let mut readers = JoinSet::new();
-        self.spread(cluster, out, self.partitions.values().cloned().collect(), &mut readers).await?;
+        if !self.partitions.is_empty() {
+            readers.spawn(find(cluster.clone(), topic.clone(), self.partitions.values().cloned().collect()));
+        }
         let mut beats = interval(HEARTBEAT);
         let mut confirms = interval(CONFIRM);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        confirms.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_stopping = false;
+        let mut grows = interval(if generation.divided == Some(0) { MADE } else { GROWS });
+        for one in [&mut beats, &mut confirms, &mut grows] {
+            one.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let (mut is_stopping, mut was_apart) = (false, false);
         loop {
             tokio::select! {
                 () = &mut *stopped, if !is_stopping => {
@@ -280,17 +340,25 @@ impl Group {
                             let _ = self.confirm(generation).await;
                             return Ok(Over::Divided);
                         }
-                        Code::UNKNOWN_MEMBER_ID | Code::ILLEGAL_GENERATION => {
-                            return Ok(if is_stopping { Over::Stopped } else { Over::Unknown });
+                        code @ (Code::UNKNOWN_MEMBER_ID | Code::ILLEGAL_GENERATION) => {
+                            return Ok(Over::by(code, is_stopping));
                         }
                         code => return Err(Error::Said(code)),
                     }
                 }
+                _ = grows.tick(), if generation.divided.is_some() && !is_stopping => {
+                    readers.spawn(count(cluster.clone(), topic.clone()));
+                }
                 _ = confirms.tick() => {
+                    let is_apart = !self.partitions.is_empty()
+                        && self.partitions.values().all(|one| one.is_apart());
+                    if std::mem::replace(&mut was_apart, is_apart) != is_apart && !is_stopping {
+                        reads(!is_apart);
+                    }
                     match self.confirm(generation).await {
                         Err(Error::Said(Code::REBALANCE_IN_PROGRESS)) | Ok(()) => {}
-                        Err(Error::Said(Code::UNKNOWN_MEMBER_ID | Code::ILLEGAL_GENERATION)) => {
-                            return Ok(if is_stopping { Over::Stopped } else { Over::Unknown });
+                        Err(Error::Said(code @ (Code::UNKNOWN_MEMBER_ID | Code::ILLEGAL_GENERATION))) => {
+                            return Ok(Over::by(code, is_stopping));
                         }
                         Err(error) => return Err(error),
                     }
@@ -302,52 +370,30 @@ impl Group {
                         }
                         let wish = api::leave_group(&self.wish.group, &self.member);
                         let _ = generation.coordinator.call(api::LEAVE_GROUP, wish, WAIT).await;
-                        self.member.clear();
                         return Ok(Over::Stopped);
                     }
                 }
-                Some(ended) = readers.join_next(), if !is_stopping => {
-                    let Ok(Ended { error, own }) = ended else { return Err(Error::Broken) };
-                    let goes_on = match &error {
-                        // One broker that is away is not the cluster, and the others lead theirs as before.
-                        Error::Said(Code::LEADER_NOT_AVAILABLE) | Error::Away(_) | Error::Broken | Error::Late => {
-                            !readers.is_empty()
+                Some(back) = readers.join_next(), if !is_stopping => match back.map_err(|_| Error::Broken)? {
+                    Back::Led(led) => {
+                        for (leader, own) in led {
+                            readers.spawn(read_of(cluster.clone(), leader, self.wish.clone(), own, out.clone()));
                         }
-                        Error::Said(code) => code.may_pass(),
-                        Error::Malformed(_) => false,
-                    };
-                    if !goes_on {
-                        return Err(error);
                     }
-                    cluster.forget(&self.wish.topic);
-                    self.spread(cluster, out, own, &mut readers).await?;
-                }
+                    Back::Ended { error, own } if may_pass(&error) => {
+                        cluster.forget(topic);
+                        readers.spawn(find(cluster.clone(), topic.clone(), own));
+                    }
+                    Back::Ended { error, .. } => return Err(error),
+                    // The others hear of it when this one joins anew.
+                    Back::Counted(count) if count.is_some() && count != generation.divided => {
+                        readers.shutdown().await;
+                        let _ = self.confirm(generation).await;
+                        return Ok(Over::Divided);
+                    }
+                    Back::Counted(_) => {}
+                },
             }
         }
-    }
-
-    /// Has partitions read, those of one leader together.
-    async fn spread(
-        &self,
-        cluster: &Arc<Cluster>,
-        out: &mpsc::Sender<Taken>,
-        own: Vec<Arc<Partition>>,
-        readers: &mut JoinSet<Ended>,
-    ) -> Result<(), Error> {
-        if own.is_empty() {
-            return Ok(());
-        }
-        let known = cluster.topic(&self.wish.topic).await?;
-        let mut led: HashMap<Option<i32>, Vec<Arc<Partition>>> = HashMap::new();
-        for one in own {
-            let place = usize::try_from(one.number).ok();
-            let leader = place.and_then(|place| known.leaders.get(place)).copied();
-            led.entry(leader.filter(|leader| *leader >= 0)).or_default().push(one);
-        }
-        for (leader, own) in led {
-            readers.spawn(read_of(cluster.clone(), leader, self.wish.clone(), own, out.clone()));
-        }
-        Ok(())
     }
 
     /// Tells the group what is done with, where that has changed.
