@@ -9,6 +9,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A pause is no longer than one part of so many of what the certificate in use has left.
 const LEFT_SHARE: u32 = 8;
+/// The longest pause while one is in use that has ended: it is urgent, and may be wanted no more.
+const ENDED_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A share of a hash: the same for the same text, spread evenly over 0 to 1.
 pub(crate) fn unit(text: &str) -> f64 {
@@ -34,11 +36,15 @@ pub(crate) fn as_suggested(window: (SystemTime, SystemTime), unit: f64) -> Syste
 }
 
 /// The first pause after a failed order and the longest, while a certificate is in use that has so much of its life left: a share of
-/// that at most, so that an authority that is back is asked again before it ends.
+/// that at most, so that an authority that is back is asked again before it ends, or soon after that.
 pub(crate) fn pressed(backoff: (Duration, Duration), left: Option<Duration>) -> (Duration, Duration) {
     let (first, longest) = backoff;
-    let pressing = left.map_or(longest, |left| (left / LEFT_SHARE).max(first));
-    (first, longest.min(pressing))
+    let pressing = match left {
+        None => longest,
+        Some(left) if left.is_zero() => ENDED_PAUSE,
+        Some(left) => left / LEFT_SHARE,
+    };
+    (first, longest.min(pressing.max(first)))
 }
 
 /// What is known of orders that failed.
@@ -139,7 +145,7 @@ mod tests {
             (Some(8 * hour), hour),
             (Some(hour), hour / 8),
             (Some(minute), minute),
-            (Some(Duration::ZERO), minute),
+            (Some(Duration::ZERO), hour),
         ] {
             assert_eq!(pressed(backoff, left), (minute, want), "{left:?}");
         }

@@ -267,7 +267,7 @@ impl Tended {
                 common.counts.failed.fetch_add(1, Ordering::Relaxed);
                 let now = SystemTime::now();
                 let unit = schedule::unit(&format!("{id}{}", known.failures.count));
-                let left = known.valid.and_then(|(_, end)| end.duration_since(now).ok());
+                let left = known.valid.map(|(_, end)| end.duration_since(now).unwrap_or_default());
                 let backoff = schedule::pressed(authority.backoff, left);
                 let until = known.failures.add(now, failure.cause, failure.text.clone(), backoff, unit);
                 let pause = until.duration_since(now).unwrap_or_default().as_secs();

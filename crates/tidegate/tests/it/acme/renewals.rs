@@ -10,7 +10,7 @@ use super::{
     seconds_until,
 };
 use crate::{
-    harness::{Upstream, eventually},
+    harness::{Upstream, eventually, pause},
     wire::tls::{ask, client, dial},
 };
 
@@ -109,4 +109,23 @@ fn the_nearer_the_end_of_a_certificate_the_sooner_an_authority_that_is_away_is_a
     // By doubling alone it would be 8 seconds, less a fifth at most.
     let (next, left) = (seconds_until(&told["nextOrder"]), seconds_until(&told["notAfter"]));
     assert!(next > 0.0 && next < left / 8.0 + 0.5, "{next} of {left}");
+}
+
+#[test]
+fn while_a_certificate_is_in_use_that_has_ended_an_authority_is_asked_each_hour_at_least() {
+    let mut pebble =
+        Pebble::with(Ways { settings: r#", "certificateValidityPeriod": 25"#, ..Ways::default() });
+    let authority = ", renewAtLeft: 90, backoff: {initial: 1s, max: 12h}";
+    let door = open(&pebble, Shape { names: "api.example.test", authority, ..Shape::default() });
+    door.gets("api.example.test", &pebble);
+    pebble.leave();
+    pause(15_000);
+    let mut next = 0.0;
+    eventually("a failure after its end", || {
+        let told = door.told()[0].clone();
+        next = seconds_until(&told["nextOrder"]);
+        told["state"] == "expired" && next > 60.0
+    });
+    // By doubling alone it would be most of twelve hours by then.
+    assert!(next <= 3600.0, "{next}");
 }
