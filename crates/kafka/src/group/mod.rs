@@ -118,6 +118,13 @@ struct Generation {
     divided: Option<usize>,
 }
 
+impl Generation {
+    /// There is no such topic yet.
+    fn is_idle(&self) -> bool {
+        self.divided == Some(0)
+    }
+}
+
 /// Whether a member stays one when something that it reads has ended: one broker that is away is not the cluster, and a topic
 /// comes back. The group is not to be divided anew for it, again and again; that its coordinator is away the heartbeat tells.
 fn may_pass(error: &Error) -> bool {
@@ -168,7 +175,7 @@ impl Group {
                 Err(error) => return Err(error),
             };
             joins = 0;
-            reads(true);
+            reads(!generation.is_idle());
             match self.live(cluster, &generation, out, &mut stopped, &mut reads).await? {
                 Over::Stopped => {
                     self.member.clear();
@@ -318,11 +325,11 @@ impl Group {
         }
         let mut beats = interval(HEARTBEAT);
         let mut confirms = interval(CONFIRM);
-        let mut grows = interval(if generation.divided == Some(0) { MADE } else { GROWS });
+        let mut grows = interval(if generation.is_idle() { MADE } else { GROWS });
         for one in [&mut beats, &mut confirms, &mut grows] {
             one.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        let (mut is_stopping, mut was_apart) = (false, false);
+        let (mut is_stopping, mut was_apart) = (false, generation.is_idle());
         loop {
             tokio::select! {
                 () = &mut *stopped, if !is_stopping => {
@@ -350,8 +357,9 @@ impl Group {
                     readers.spawn(count(cluster.clone(), topic.clone()));
                 }
                 _ = confirms.tick() => {
-                    let is_apart = !self.partitions.is_empty()
-                        && self.partitions.values().all(|one| one.is_apart());
+                    let has_some = !self.partitions.is_empty();
+                    let is_apart = has_some && self.partitions.values().all(|one| one.is_apart())
+                        || generation.is_idle();
                     if std::mem::replace(&mut was_apart, is_apart) != is_apart && !is_stopping {
                         reads(!is_apart);
                     }

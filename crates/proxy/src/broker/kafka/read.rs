@@ -41,7 +41,7 @@ pub(super) async fn read(cluster: &Arc<Cluster>, reader: &Reader) -> Result<(), 
     let reads = {
         let reads = group.read(cluster, &out, Box::pin(reader.stopped()), |reads| match reads {
             true => reader.has_begun(),
-            false => reader.has_stalled("none of its partitions can be read"),
+            false => reader.has_stalled("no partition of the topic can be read here"),
         });
         let mut reads = Box::pin(reads);
         let takes = async {
