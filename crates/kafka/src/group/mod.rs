@@ -13,7 +13,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 pub use self::held::{Claim, Taken};
@@ -42,6 +42,8 @@ const CONFIRM: Duration = Duration::from_millis(500);
 const GROWS: Duration = Duration::from_secs(60);
 /// How often it looks whether there is such a topic by now.
 const MADE: Duration = Duration::from_secs(5);
+/// How long leaving in the middle of a division may take.
+const LEAVE: Duration = Duration::from_secs(2);
 /// Tries to get into a group before somebody is told.
 const JOINS_MAX: usize = 10;
 
@@ -135,6 +137,16 @@ fn may_pass(error: &Error) -> bool {
     }
 }
 
+/// A connection to whoever coordinates a group.
+async fn coordinator_of(cluster: &Arc<Cluster>, group: &str) -> Result<Connection, Error> {
+    let any = cluster.any().await?;
+    let mut answer = any.call(api::FIND_COORDINATOR, api::find_coordinator(group), WAIT).await?;
+    let (said, host, port) = api::read_find_coordinator(&mut answer)?;
+    said.ok()?;
+    let port = u16::try_from(port).map_err(|_| Error::Said(Code::COORDINATOR_NOT_AVAILABLE))?;
+    cluster.opened(&host, port).await
+}
+
 impl Group {
     /// A member that is none yet.
     pub fn new(wish: Wish) -> Self {
@@ -156,6 +168,7 @@ impl Group {
                 generation = self.begin(cluster) => generation,
                 () = &mut stopped => {
                     self.lose(|_| false);
+                    self.leave(cluster).await;
                     return Ok(());
                 }
             };
@@ -198,6 +211,20 @@ impl Group {
         });
     }
 
+    /// Leaves in the middle of a division, so that the others do not give to it what nobody reads until its session is over.
+    async fn leave(&mut self, cluster: &Arc<Cluster>) {
+        let member = std::mem::take(&mut self.member);
+        if member.is_empty() {
+            return;
+        }
+        let group = self.wish.group.as_str();
+        let leaves = async {
+            let coordinator = coordinator_of(cluster, group).await?;
+            coordinator.call(api::LEAVE_GROUP, api::leave_group(group, &member), LEAVE).await
+        };
+        let _ = timeout(LEAVE, leaves).await;
+    }
+
     /// Gets into the group, and to the places of what is its own.
     async fn begin(&mut self, cluster: &Arc<Cluster>) -> Result<Generation, Error> {
         let generation = self.join(cluster).await?;
@@ -213,12 +240,7 @@ impl Group {
             Err(Error::Said(code)) if !code.may_pass() => return Err(Error::Said(code)),
             _ => {}
         }
-        let any = cluster.any().await?;
-        let mut answer = any.call(api::FIND_COORDINATOR, api::find_coordinator(group), WAIT).await?;
-        let (said, host, port) = api::read_find_coordinator(&mut answer)?;
-        said.ok()?;
-        let port = u16::try_from(port).map_err(|_| Error::Said(Code::COORDINATOR_NOT_AVAILABLE))?;
-        let coordinator = cluster.opened(&host, port).await?;
+        let coordinator = coordinator_of(cluster, group).await?;
         let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
         let mut first = true;
         let joined = loop {

@@ -295,6 +295,33 @@ fn gateways_of_one_group_share_the_partitions_and_take_over_from_each_other() {
 }
 
 #[test]
+fn a_gateway_that_ends_while_the_partitions_are_divided_leaves_none_of_them_to_nobody() {
+    let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+    let mock = Mock::with(&value!({"brokers": 1}));
+    mock.topic("orders");
+    let start = || {
+        let port = free_port();
+        let text = delivering(&mock, &upstream, port, ", from: all");
+        Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {})
+    };
+    let mut first = start();
+    is_read(&first);
+    let second = start();
+    let joined = Instant::now();
+    // Both wait for the division by then, as the mock has it for nine seconds.
+    pause(4500);
+    assert_eq!(second.metric("tidegate_subscription_up"), Some(0.0));
+    first.signal("TERM");
+    assert!(first.wait().success());
+    let keys: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
+    let records: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), key.as_str())).collect();
+    mock.produce("orders", &records);
+    eventually("the second has them all", || count(&second, "delivered") == 40.0);
+    // A member who is gone without a word is given a share, and keeps it until its session is over.
+    assert!(joined.elapsed() < Duration::from_secs(16), "{:?}", joined.elapsed());
+}
+
+#[test]
 fn a_gateway_whose_only_leader_is_away_does_not_have_the_others_divide_the_partitions_anew() {
     let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
     let ports = [free_port(), free_port(), free_port()];
