@@ -420,6 +420,7 @@ impl Reading {
     /// The second half of [`Self::next`]: unfolds. It waits for nothing.
     pub fn open(&mut self, came: Came) -> Result<Vec<(i32, Record)>, Error> {
         let mut found = Vec::new();
+        let mut failed = None;
         self.is_unsure = false;
         for (from, all) in came.answers {
             for got in open(all, &from, came.bounds, &mut self.doubts) {
@@ -431,8 +432,8 @@ impl Reading {
                         continue;
                     }
                     code => {
-                        self.moved();
-                        return Err(Error::Said(code));
+                        failed = Some(Error::Said(code));
+                        continue;
                     }
                 }
                 self.is_unsure |= got.is_doubtful;
@@ -447,7 +448,10 @@ impl Reading {
                 found.extend(got.records.into_iter().map(|record| (got.partition, record)));
             }
         }
-        Ok(found)
+        let Some(error) = failed else { return Ok(found) };
+        // Others may lead it now. What the other partitions have is heard all the same.
+        self.moved();
+        if found.is_empty() && self.passed.is_empty() { Err(error) } else { Ok(found) }
     }
 
     /// A record was taken: it goes on behind it.

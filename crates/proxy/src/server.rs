@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
@@ -44,6 +44,8 @@ pub struct Gateway {
     bound: Mutex<HashMap<Arc<str>, Bound>>,
     /// The UDP sockets of HTTP/3, by their address.
     fronts: Mutex<Fronts>,
+    /// Subscriptions that a reload has stopped, until what they held has ended.
+    replaced: Mutex<Vec<Weak<subscription::Subscription>>>,
 }
 
 /// What became of what an operator wanted.
@@ -158,6 +160,7 @@ impl Gateway {
             threads: Mutex::default(),
             bound: Mutex::default(),
             fronts: Mutex::default(),
+            replaced: Mutex::default(),
         };
         gateway.settle();
         Ok(gateway)
@@ -259,7 +262,12 @@ impl Gateway {
         self.shared.compiled.store(Arc::new(compiled));
         cache::begin(&self.shared.compiled.load());
         self.shared.generation.fetch_add(1, Ordering::Release);
-        subscription::reloaded(&previous.subscriptions, &self.shared.compiled.load().subscriptions);
+        let stopped =
+            subscription::reloaded(&previous.subscriptions, &self.shared.compiled.load().subscriptions);
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|one| !subscription::is_over(one));
+        replaced.extend(stopped);
+        drop(replaced);
         self.settle();
         for name in gone {
             self.tell(|| Command::Close(name.clone()));
@@ -511,7 +519,8 @@ impl Gateway {
         while self.connections() > 0 && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        while !subscription::have_ended(&live.subscriptions) && Instant::now() < end {
+        let replaced = std::mem::take(&mut *self.replaced.lock().unwrap_or_else(PoisonError::into_inner));
+        while !subscription::have_ended(&live.subscriptions, &replaced) && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let clean = self.connections() == 0;

@@ -39,7 +39,10 @@ pub(super) async fn read(cluster: &Arc<Cluster>, reader: &Reader) -> Result<(), 
     // What was handed over and found no room yet is no more than this, and what one answer has.
     let (out, mut taken) = mpsc::channel(1);
     let reads = {
-        let reads = group.read(cluster, &out, Box::pin(reader.stopped()), || reader.has_begun());
+        let reads = group.read(cluster, &out, Box::pin(reader.stopped()), |reads| match reads {
+            true => reader.has_begun(),
+            false => reader.has_stalled("no partition of the topic can be read here"),
+        });
         let mut reads = Box::pin(reads);
         let takes = async {
             // Room comes first, so that nothing is held that cannot be delivered.

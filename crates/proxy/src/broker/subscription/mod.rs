@@ -225,12 +225,17 @@ impl Subscription {
     }
 }
 
-/// Stops those that a new configuration has no more, or otherwise.
-pub(crate) fn reloaded(before: &Subscriptions, live: &Subscriptions) {
+/// Stops those that a new configuration has no more, or otherwise, and says which they are.
+pub(crate) fn reloaded(before: &Subscriptions, live: &Subscriptions) -> Vec<Weak<Subscription>> {
     let is_gone = |(name, one): &(&Arc<str>, &Arc<Subscription>)| {
         !live.get(*name).is_some_and(|other| Arc::ptr_eq(one, other))
     };
-    before.iter().filter(is_gone).for_each(|(_, one)| one.stop());
+    let mut gone = Vec::new();
+    for (_, one) in before.iter().filter(is_gone) {
+        one.stop();
+        gone.push(Arc::downgrade(one));
+    }
+    gone
 }
 
 /// Stops all.
@@ -238,9 +243,14 @@ pub(crate) fn stop(all: &Subscriptions) {
     all.values().for_each(|one| one.stop());
 }
 
-/// Whether nothing is held any more.
-pub(crate) fn have_ended(all: &Subscriptions) -> bool {
-    all.values().all(|one| one.has_ended())
+/// Whether nothing is held any more, by those of the live configuration and by those that it took the place of.
+pub(crate) fn have_ended(all: &Subscriptions, replaced: &[Weak<Subscription>]) -> bool {
+    all.values().all(|one| one.has_ended()) && replaced.iter().all(is_over)
+}
+
+/// Whether one that is stopped has ended. While it reads or holds something it is there.
+pub(crate) fn is_over(one: &Weak<Subscription>) -> bool {
+    one.upgrade().is_none_or(|one| one.has_ended())
 }
 
 /// Has a message delivered, after those that it waits for.

@@ -89,6 +89,12 @@ impl Reader {
         self.owner.set_trouble(None);
     }
 
+    /// Nothing comes, which is waited for; whoever finds that has told it.
+    pub(in crate::broker) fn has_stalled(&self, why: &str) {
+        self.owner.is_up.store(false, Atomic::Relaxed);
+        self.owner.set_trouble(Some(why.to_owned()));
+    }
+
     /// Room for a message; nothing when it is stopped.
     pub(in crate::broker) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {

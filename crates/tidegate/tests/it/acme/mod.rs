@@ -82,6 +82,12 @@ impl Door {
         found.expect("a certificate")
     }
 
+    /// Waits until so many certificates are counted: one is in use, and written to disk, a moment before that.
+    fn has_counted(&self, count: f64) {
+        let issued = "tidegate_acme_orders_total{outcome=\"issued\"}";
+        eventually("they are counted", || self.gateway.metric(issued) == Some(count));
+    }
+
     /// What is inside, over TLS.
     fn inside(&self, name: &str, pebble: &Pebble) -> String {
         let mut stream = dial(self.tls, &client(pebble.roots(), None, &[]), name).expect("a connection");

@@ -323,6 +323,26 @@ fn an_end_waits_for_what_is_on_its_way_and_the_next_process_goes_on() {
 }
 
 #[test]
+fn an_end_waits_also_for_what_a_subscription_had_on_its_way_that_was_changed_just_before() {
+    let upstream = Upstream::scripted(|_| {
+        pause(3000);
+        Some(OK.to_vec())
+    });
+    let nats = Nats::start();
+    nats.stream("ORDERS", &["orders.>"]);
+    let port = free_port();
+    let text = |more: &str| config(&nats, &upstream, port, more);
+    let mut gateway = Gateway::from_text(&text(""), ([127, 0, 0, 1], port).into(), |_| {});
+    is_read(&gateway);
+    nats.client().publish("orders.1", "slow");
+    eventually("it is on its way", || upstream.seen().len() == 1);
+    gateway.reload(&text(", path: /new"));
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    assert_eq!((left(&nats), upstream.seen().len()), (0, 1), "the broker has heard of it");
+}
+
+#[test]
 fn a_broker_that_comes_back_goes_on_where_it_was() {
     let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
     let (mut nats, gateway) = started(&upstream, ", wrap: {type: order.placed, source: /orders}");

@@ -251,6 +251,15 @@ fn records_are_delivered_in_the_order_of_their_keys_confirmed_given_up_and_gone_
     eventually("the group has confirmed all", || mock.committed("tidegate-orders", "orders") == 8);
 }
 
+/// The mock takes nine seconds for each division of a group, however soon its members come; some tests wait for several.
+fn after_divisions(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "never came to pass: {what}");
+        pause(50);
+    }
+}
+
 #[test]
 fn gateways_of_one_group_share_the_partitions_and_take_over_from_each_other() {
     let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
@@ -264,11 +273,11 @@ fn gateways_of_one_group_share_the_partitions_and_take_over_from_each_other() {
     let mut first = start(ports[0]);
     is_read(&first);
     let second = start(ports[1]);
-    is_read(&second);
+    after_divisions("the second is read", || second.metric("tidegate_subscription_up") == Some(1.0));
     let keys: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
     let records: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), key.as_str())).collect();
     // Each has a share as soon as the first has heard that there is another.
-    eventually("both get some", || {
+    after_divisions("both get some", || {
         mock.produce("orders", &records);
         pause(500);
         count(&first, "delivered") > 0.0 && count(&second, "delivered") > 0.0
@@ -277,10 +286,121 @@ fn gateways_of_one_group_share_the_partitions_and_take_over_from_each_other() {
     assert!(first.wait().success());
     let sent = mock.read("orders").len() as i64;
     mock.produce("orders", &records);
-    eventually("the other goes on with all", || mock.committed("tidegate-orders", "orders") == sent + 40);
+    after_divisions("the other goes on with all", || {
+        mock.committed("tidegate-orders", "orders") == sent + 40
+    });
     let seen: std::collections::HashSet<String> =
         upstream.seen().iter().filter_map(|one| one.header("webhook-id").map(str::to_owned)).collect();
     assert_eq!(seen.len() as i64, sent + 40, "each was delivered");
+}
+
+#[test]
+fn a_gateway_that_ends_while_the_partitions_are_divided_leaves_none_of_them_to_nobody() {
+    let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+    let mock = Mock::with(&value!({"brokers": 1}));
+    mock.topic("orders");
+    let start = || {
+        let port = free_port();
+        let text = delivering(&mock, &upstream, port, ", from: all");
+        Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {})
+    };
+    let mut first = start();
+    is_read(&first);
+    let second = start();
+    let joined = Instant::now();
+    // Both wait for the division by then, as the mock has it for nine seconds.
+    pause(4500);
+    assert_eq!(second.metric("tidegate_subscription_up"), Some(0.0));
+    first.signal("TERM");
+    assert!(first.wait().success());
+    let keys: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
+    let records: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), key.as_str())).collect();
+    mock.produce("orders", &records);
+    eventually("the second has them all", || count(&second, "delivered") == 40.0);
+    // A member who is gone without a word is given a share, and keeps it until its session is over.
+    assert!(joined.elapsed() < Duration::from_secs(16), "{:?}", joined.elapsed());
+}
+
+#[test]
+fn a_gateway_whose_only_leader_is_away_does_not_have_the_others_divide_the_partitions_anew() {
+    let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+    let ports = [free_port(), free_port(), free_port()];
+    let mock = Mock::with(&value!({"brokers": 3, "gates": ports}));
+    // Of two gateways each has two partitions beside each other: one broker leads those of one, and none of the other's.
+    let found = (0..150).find_map(|number| {
+        let topic = format!("orders-{number}");
+        mock.topic(&topic);
+        let told = mock.order(&value!({"do": "leaders", "topic": topic, "group": "tidegate-orders"}));
+        let leaders: Vec<u64> = told["leaders"].as_array()?.iter().filter_map(Value::as_u64).collect();
+        let (one, other) = leaders.split_at(2);
+        let is_alone = |own: &[u64], others: &[u64]| {
+            own[0] == own[1] && told["coordinator"] != own[0] && !others.contains(&own[0])
+        };
+        let away = is_alone(one, other).then_some(one[0]).or(is_alone(other, one).then_some(other[0]))?;
+        Some((topic, leaders, away))
+    });
+    let (topic, leaders, away) = found.expect("a topic whose leaders are so");
+    let start = || {
+        let port = free_port();
+        let text = delivering(&mock, &upstream, port, ", from: all");
+        let text = text.replace("stream: orders", &format!("stream: {topic}"));
+        Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {})
+    };
+    let gateways = [start(), start()];
+    let up = || gateways.each_ref().map(|one| one.metric("tidegate_subscription_up"));
+    let delivered = || gateways.iter().map(|one| count(one, "delivered")).sum::<f64>();
+    let keys: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
+    let records: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), key.as_str())).collect();
+    after_divisions("both get some", || {
+        mock.produce(&topic, &records);
+        pause(500);
+        gateways.iter().all(|one| count(one, "delivered") > 0.0)
+    });
+    let mut all = mock.read(&topic).len();
+    eventually("all are delivered", || delivered() >= all as f64);
+    mock.order(&value!({"do": "gate", "open": false, "at": away}));
+    eventually("one of them can read nothing, and says so", || up().contains(&Some(0.0)));
+    let stalled = gateways.iter().find(|one| one.metric("tidegate_subscription_up") == Some(0.0));
+    let status = stalled.expect("it is so still").admin_get("/api/v1/status").text();
+    assert!(status.contains("no partition of the topic can be read here"), "{status}");
+    // A division anew would have the other stop for nine seconds, and it would be made again and again.
+    for _ in 0..4 {
+        let before = delivered();
+        let places = mock.produce(&topic, &records);
+        all += records.len();
+        let of_away =
+            |place: &&Value| place[0].as_u64().is_some_and(|number| leaders[number as usize] == away);
+        let theirs = places.as_array().expect("places").iter().filter(of_away).count();
+        assert!((1..40).contains(&theirs), "{places}");
+        let began = Instant::now();
+        eventually("the other goes on", || delivered() >= before + (40 - theirs) as f64);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        pause(2000);
+    }
+    assert!(up().contains(&Some(0.0)) && up().contains(&Some(1.0)), "{:?}", up());
+    mock.order(&value!({"do": "gate", "open": true, "at": away}));
+    eventually("both are read", || up() == [Some(1.0), Some(1.0)]);
+    let seen = || {
+        let all = upstream.seen();
+        let ids = all.iter().filter_map(|one| one.header("webhook-id").map(str::to_owned));
+        ids.collect::<std::collections::HashSet<_>>().len()
+    };
+    eventually("what waited is delivered", || seen() == all);
+}
+
+#[test]
+fn a_topic_that_is_made_after_its_subscription_is_told_of_and_read() {
+    let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
+    let mock = Mock::with(&value!({"brokers": 1}));
+    let port = free_port();
+    let text = delivering(&mock, &upstream, port, ", from: all");
+    let gateway = Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {});
+    eventually("it is told", || gateway.stderr().contains("there is no topic `orders` at the broker"));
+    assert_eq!(gateway.metric("tidegate_subscription_up"), Some(0.0));
+    mock.topic("orders");
+    mock.produce("orders", &[("a", "1"), ("b", "2"), ("c", "3")]);
+    after_divisions("they are delivered", || count(&gateway, "delivered") == 3.0);
+    is_read(&gateway);
 }
 
 #[test]

@@ -135,7 +135,6 @@ fn while_the_server_is_away_it_is_told_at_once_and_what_was_confirmed_outlasts_i
     assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
     rabbit.signal("CONT");
     is_up(&gateway, 1.0);
-    eventually("what nobody knew of was kept", || rabbit.count("classic") == 3);
     rabbit.stop();
     is_up(&gateway, 0.0);
     assert_eq!(post(&gateway, "/queue/classic", "", "x").status, 503);
@@ -147,8 +146,17 @@ fn while_the_server_is_away_it_is_told_at_once_and_what_was_confirmed_outlasts_i
         let all = rabbit.get(queue).into_iter();
         all.map(|one| one["value"].as_str().unwrap_or_default().to_owned()).collect()
     };
-    assert_eq!(values("classic"), ["before", "late", "late", "after"], "nothing was kept here for later");
-    assert_eq!(values("quorum"), ["before", "after"]);
+    // Nobody knows what became of those that were late: the server has them, unless it wrote to the connection that is gone before
+    // it read from it, for then the kernel throws away what it has not read. Nothing was kept here for later.
+    let kept = values("classic");
+    let late = kept.iter().filter(|one| *one == "late").count();
+    assert!(late <= 2, "{kept:?}");
+    let expected = [vec!["before"], vec!["late"; late], vec!["after"]].concat();
+    assert_eq!(kept, expected);
+    // Of those that were tried until one was confirmed, some may be kept.
+    let mut kept = values("quorum");
+    kept.dedup();
+    assert_eq!(kept, ["before", "after"]);
 }
 
 /// Certificates for 127.0.0.1, in a folder.
