@@ -122,6 +122,7 @@ fn crates_depend_only_on_what_the_design_allows() {
         ("tidegate-kafka", &[]),
         ("tidegate-wasm", &[]),
         ("tidegate-mock-provider", &["tidegate-ai"]),
+        ("shop", &[]),
         ("tidegate-sinks", &[]),
         ("tidegate-telemetry", &["tidegate-model", "tidegate-sinks", "tidegate-kafka"]),
         (

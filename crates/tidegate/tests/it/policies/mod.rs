@@ -92,9 +92,11 @@ pub(super) fn refused(text: &str, words: &[&str]) {
     std::fs::write(&path, text).expect("a file");
     let (code, _, problems) = super::harness::run(&["validate", "-c", &path.display().to_string()]);
     assert_eq!(code, 3, "{text}\n{problems}");
-    let said = problems.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let joined =
+        |text: &str| text.split(|sign: char| sign.is_whitespace() || sign == '│').collect::<String>();
+    let said = joined(&problems);
     for word in words {
-        assert!(said.contains(word), "lacks {word:?}:\n{problems}");
+        assert!(said.contains(&joined(word)), "lacks {word:?}:\n{problems}");
     }
 }
 
