@@ -361,18 +361,31 @@ def compare(options, rules, program, benign, hostile, place):
         if is_optimised:
             own_off = started(tidegate(place / "tidegate-off", program, origin, None, options.paranoia))
             pairs.append(("Tidegate with `waf`", "Tidegate without", "`waf`", own_on, own_off))
+        differences = []
         for name_on, name_off, name, on, off in pairs:
             with_rules, bare = measured(on, off)
             row(name_on, with_rules)
             row(name_off, bare)
-            row(f"**{name} alone (the difference)**", [a - b for a, b in zip(with_rules, bare)])
+            alone = [a - b for a, b in zip(with_rules, bare)]
+            differences.append(alone)
+            row(f"**{name} alone (the difference)**", alone)
         if options.engine.exists():
             alone = [engine(options.engine, requests, rules, options.paranoia, place)[1] for requests in (benign, hostile)]
             row("**The engine of `waf` alone, release build**", alone)
+        if is_optimised:
+            text += ["", goal(*differences)]
         return text
     finally:
         for server in servers:
             server.stop()
+
+
+def goal(theirs, ours):
+    """What is wanted of the processor's time of the rules, and whether it is so."""
+    shares = [our / their for our, their in zip(ours, theirs)]
+    verdict = "met" if max(shares) <= 1 else f"**missed by {max(shares) - 1:.0%}**"
+    benign, hostile = (f"{share:.2f}" for share in shares)
+    return f"Goal: `waf` alone takes ≤ 1.0 × what ModSecurity alone takes. {benign} × benign and {hostile} × hostile: {verdict}."
 
 
 def write_verdicts(rules):
