@@ -81,6 +81,8 @@ pub struct Group {
     wish: Wish,
     member: String,
     partitions: HashMap<i32, Arc<Partition>>,
+    /// The least partitions that the topic had since this is a member: all that those behind them have came after that.
+    least: usize,
 }
 
 impl Drop for Group {
@@ -150,7 +152,7 @@ async fn coordinator_of(cluster: &Arc<Cluster>, group: &str) -> Result<Connectio
 impl Group {
     /// A member that is none yet.
     pub fn new(wish: Wish) -> Self {
-        Self { wish, member: String::new(), partitions: HashMap::new() }
+        Self { wish, member: String::new(), partitions: HashMap::new(), least: usize::MAX }
     }
 
     /// Reads as a member, and hands records over while there is room for them; says when it reads, and when none of its
@@ -238,7 +240,9 @@ impl Group {
         // Whoever may not read it would be a member who is given nothing, and nobody would know why.
         match cluster.partitions(topic).await {
             Err(Error::Said(code)) if !code.may_pass() => return Err(Error::Said(code)),
-            _ => {}
+            Err(Error::Said(Code::UNKNOWN_TOPIC_OR_PARTITION)) => self.least = 0,
+            Err(_) => {}
+            Ok(count) => self.least = self.least.min(count),
         }
         let coordinator = coordinator_of(cluster, group).await?;
         let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
@@ -318,7 +322,15 @@ impl Group {
             Start::First => Edge::First,
             Start::End => Edge::End,
         };
-        let places = read::edges(cluster, &topic, &fresh, edge).await?;
+        // What was put into those that were made meanwhile is new, too.
+        let was_there = |number: &i32| usize::try_from(*number).is_ok_and(|number| number < self.least);
+        let (there, made): (Vec<i32>, Vec<i32>) = fresh.into_iter().partition(was_there);
+        let mut places = Vec::new();
+        for (some, edge) in [(there, edge), (made, Edge::First)] {
+            if !some.is_empty() {
+                places.extend(read::edges(cluster, &topic, &some, edge).await?);
+            }
+        }
         // From here on it is known, so that what comes while nobody reads is read.
         let begun: Vec<(i32, i64)> = places.iter().map(|one| (one.partition, one.next)).collect();
         let wish = api::offset_commit(&group, *number, &self.member, &topic, &begun);

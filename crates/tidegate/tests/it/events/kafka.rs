@@ -393,7 +393,8 @@ fn a_topic_that_is_made_after_its_subscription_is_told_of_and_read() {
     let upstream = Upstream::scripted(|_| Some(OK.to_vec()));
     let mock = Mock::with(&value!({"brokers": 1}));
     let port = free_port();
-    let text = delivering(&mock, &upstream, port, ", from: all");
+    // What is put there before the gateway has noticed is new, too.
+    let text = delivering(&mock, &upstream, port, ", from: new");
     let gateway = Gateway::from_text(&text, ([127, 0, 0, 1], port).into(), |_| {});
     eventually("it is told", || gateway.stderr().contains("there is no topic `orders` at the broker"));
     assert_eq!(gateway.metric("tidegate_subscription_up"), Some(0.0));
