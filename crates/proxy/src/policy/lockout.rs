@@ -188,8 +188,9 @@ impl Lockout {
     ) -> Option<Vec<u8>> {
         let names = shown.iter().filter(|name| self.keys.contains(**name));
         let values = names.filter_map(|name| call.head.headers.get(*name)).map(http::HeaderValue::as_bytes);
-        let values = values.filter(|value| credentials::after_scheme(value, "Basic").is_none());
         let values = values.map(|value| credentials::after_scheme(value, "Bearer").unwrap_or(value));
+        // Behind other schemes are passwords, signatures and tickets; those of all people begin alike.
+        let values = values.filter(|value| !value.contains(&b' '));
         let mut values = values.chain(offered);
         let key: Vec<u8> = match values.find(|value| !is_jwt(value)) {
             Some(value) => value.to_vec(),

@@ -280,6 +280,9 @@ routes:
     let key = "\nx-api-key: sk-test-of-nobody";
     assert_eq!([0; 4].map(|_| from(&gateway, "192.0.2.2", key)), [401, 401, 401, 429]);
     assert_eq!([0; 5].map(|_| from(&gateway, "192.0.2.3", "")), [401; 5], "nothing is shown");
+    // What is behind other schemes begins alike, whoever shows it.
+    let digest = "\nauthorization: Digest username=\"ann\"";
+    assert_eq!([0; 5].map(|_| from(&gateway, "192.0.2.4", digest)), [401; 5]);
 }
 
 #[test]
