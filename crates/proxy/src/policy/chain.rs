@@ -45,6 +45,8 @@ pub(crate) struct Chain {
     pub(crate) links: Vec<Link>,
     /// Request headers that these policies say who the caller is with.
     identity: Vec<HeaderName>,
+    /// Of them, those that are other ones for other callers.
+    of_callers: Vec<HeaderName>,
     /// Those that they find the caller by, and query parameters.
     credentials: Vec<HeaderName>,
     parameters: Vec<Box<str>>,
@@ -113,7 +115,8 @@ impl Chain {
         found: &mut Vec<Finding>,
     ) -> Self {
         let mut links = Vec::with_capacity(uses.len());
-        let (mut identity, mut credentials, mut parameters) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut identity, mut of_callers) = (Vec::new(), Vec::new());
+        let (mut credentials, mut parameters) = (Vec::new(), Vec::new());
         let (is_global, is_consumers) = (owner == GLOBAL, owner.starts_with("consumers/"));
         let mut authenticates = false;
         for (index, used) in uses.iter().enumerate() {
@@ -126,6 +129,9 @@ impl Chain {
                 continue;
             };
             let needs = super::needs(settings);
+            if !needs.of_gateway {
+                of_callers.extend_from_slice(&needs.identity);
+            }
             identity.extend(needs.identity);
             if is_consumers {
                 // Whatever a consumer's own policies set, they set because of who calls. Fields that HTTP itself gives a
@@ -164,12 +170,17 @@ impl Chain {
             }
         }
         links.sort_by_key(|link| link.phase);
-        Self { links, identity, credentials, parameters, authenticates }
+        Self { links, identity, of_callers, credentials, parameters, authenticates }
     }
 
     /// Request headers that these policies say who the caller is with.
     pub(crate) fn identity(&self) -> &[HeaderName] {
         &self.identity
+    }
+
+    /// Of them, those that are other ones for other callers: none by which the gateway itself is known.
+    pub(crate) fn of_callers(&self) -> &[HeaderName] {
+        &self.of_callers
     }
 
     /// A route's chain with the global one in front of it.
@@ -186,6 +197,7 @@ impl Chain {
         Self {
             links,
             identity: [self.identity, global.identity.clone()].concat(),
+            of_callers: [self.of_callers, global.of_callers.clone()].concat(),
             credentials: [self.credentials, global.credentials.clone()].concat(),
             parameters: [self.parameters, global.parameters.clone()].concat(),
             authenticates: self.authenticates || global.authenticates,

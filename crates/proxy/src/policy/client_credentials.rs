@@ -155,7 +155,8 @@ impl Renewal for Own {
 impl NeedsOf for model::policy::ClientCredentials {
     fn needs(&self) -> Needs {
         let own = self.header.to_http();
-        Needs { headers: vec![own.clone()], identity: vec![own.clone()], set: vec![own], ..Needs::default() }
+        let (headers, identity) = (vec![own.clone()], vec![own.clone()]);
+        Needs { headers, identity, of_gateway: true, set: vec![own], ..Needs::default() }
     }
 }
 

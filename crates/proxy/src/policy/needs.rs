@@ -13,6 +13,8 @@ pub(crate) struct Needs {
     pub(crate) headers: Vec<HeaderName>,
     /// Of them, those that it says who the caller is with.
     pub(crate) identity: Vec<HeaderName>,
+    /// Whether these say who the gateway is, and the same whoever calls.
+    pub(crate) of_gateway: bool,
     /// Those that it sets, whatever the client's own say.
     pub(crate) set: Vec<HeaderName>,
     /// Whether it judges the size of heads.

@@ -267,7 +267,7 @@ impl NeedsOf for model::policy::SignRequests {
         let covered = covered.filter_map(|name| HeaderName::try_from(name.as_str()).ok());
         let is_message = self.style == RequestSignature::HttpSignatures;
         let headers = covered.filter(|_| is_message).chain(own.iter().cloned()).collect();
-        Needs { headers, identity: own.clone(), set: own, ..Needs::default() }
+        Needs { headers, identity: own.clone(), of_gateway: true, set: own, ..Needs::default() }
     }
 }
 

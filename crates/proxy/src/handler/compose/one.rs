@@ -237,7 +237,8 @@ impl One {
             || self.body.as_ref().is_some_and(Shape::tells_of_call)
     }
 
-    /// Whether an answer varies by a field that is made of this one call, or that the upstream's own policies make of who calls.
+    /// Whether an answer varies by a field that is made of this one call, or that the upstream's own policies make of who calls. By
+    /// what the gateway itself is known there it is the same for all.
     fn varies_by_call(&self, headers: &HeaderMap, is_known: bool) -> bool {
         let values = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
         let mut names = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -246,8 +247,11 @@ impl One {
             match self.headers.iter().find(|(own, _)| is_it(own)) {
                 Some((_, text)) => text.tells_of_call(),
                 None => {
-                    self.upstream.chain.identity().iter().any(is_it)
-                        || is_known && is_it(&header::AUTHORIZATION) && !self.forwards(&header::AUTHORIZATION)
+                    let chain = &self.upstream.chain;
+                    let is_any = is_it(&header::AUTHORIZATION)
+                        && !self.forwards(&header::AUTHORIZATION)
+                        && !chain.identity().contains(&header::AUTHORIZATION);
+                    chain.of_callers().iter().any(is_it) || is_known && is_any
                 }
             }
         })

@@ -161,3 +161,30 @@ routes:
         assert_eq!(answer.header("cache-control"), Some("private, max-age=60"), "{name}");
     }
 }
+
+#[test]
+fn a_part_that_varies_by_what_the_gateway_itself_is_known_by_is_for_all() {
+    let upstream = Upstream::scripted(|_| {
+        let fields =
+            "cache-control: public, max-age=60\r\nvary: Stripe-Signature\r\ncontent-type: application/json";
+        Some(format!("HTTP/1.1 200 X\r\n{fields}\r\ncontent-length: 2\r\n\r\n{{}}").into_bytes())
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams:
+  - name: u
+    endpoints: [{{address: \"{}\"}}]
+    policies: [{{signRequests: {{style: stripe, secrets: [a-secret-of-the-test]}}}}]
+routes:
+  - name: page
+    match: [{{path: {{exact: /page}}}}]
+    policies: [{{cache: {{}}}}]
+    compose: {{calls: {{one: {{upstream: u, path: /}}}}}}
+",
+        upstream.address
+    ));
+    for _ in 0..2 {
+        let answer = gateway.get("/page");
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("public, max-age=60")));
+    }
+    assert_eq!(upstream.seen().len(), 1, "it is kept");
+}
