@@ -144,12 +144,12 @@ impl Lockout {
             names.iter().filter(|name| **name != header::COOKIE && call.head.headers.contains_key(*name));
         let shown: Vec<&HeaderName> = shown.collect();
         let parameters = chain::credential_parameters(call);
-        let in_query = |name: &&Box<str>| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
+        let is_shown = |name: &str| !matches!(credentials::in_query(&call.head.uri, name), Ok(None));
+        let in_query = parameters.iter().filter(|name| is_shown(name)).count();
         // Browsers show a key among the subprotocols of a WebSocket in place of `Authorization`.
         let offers = call.upgrade.is_some() && names.contains(&header::AUTHORIZATION);
         let offered = realtime::offered_keys(&call.head.headers).next().filter(|_| offers);
-        let things =
-            shown.len() + parameters.iter().filter(in_query).count() + usize::from(offered.is_some());
+        let things = shown.len() + in_query + usize::from(offered.is_some());
         if things == 0 {
             return None;
         }

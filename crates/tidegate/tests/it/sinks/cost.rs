@@ -16,6 +16,11 @@ fn workers(gateway: &Gateway) -> u64 {
     times.sum()
 }
 
+/// Whether the second takes no more than the first, but for what cannot be measured.
+fn costs_as_much([one, other]: [u64; 2]) -> bool {
+    (other as f64) < one as f64 * 1.15
+}
+
 #[test]
 fn five_access_logs_cost_a_worker_what_one_costs() {
     let collector = Collector::start();
@@ -27,8 +32,10 @@ fn five_access_logs_cost_a_worker_what_one_costs() {
         ))
     };
     let (one, five) = (start(1), start(5));
-    let mut least = [u64::MAX; 2];
-    for _ in 0..12 {
+    // What else the machine does makes calls dearer, never cheaper: it is tried until both had a quiet moment.
+    let (mut least, mut rounds) = ([u64::MAX; 2], 0);
+    while rounds < 12 || (rounds < 60 && !costs_as_much(least)) {
+        rounds += 1;
         for (gateway, least) in [&one, &five].into_iter().zip(&mut least) {
             let before = workers(gateway);
             calls(gateway, 0..1000);
@@ -39,8 +46,9 @@ fn five_access_logs_cost_a_worker_what_one_costs() {
     }
     let [one, of_five] = least.map(|nanos| nanos as f64 / 1000.0);
     println!("nanoseconds of a worker per call: {one:.0} with one access log, {of_five:.0} with five");
-    assert!(of_five < one * 1.15, "{one:.0} with one, {of_five:.0} with five");
+    assert!(costs_as_much(least), "{one:.0} with one, {of_five:.0} with five, in {rounds} rounds");
+    let records = f64::from(rounds * 5000);
     eventually("all records arrive", || {
-        five.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(60_000.0)
+        five.metric("tidegate_records_exported_total{sink=\"access_log\"}") == Some(records)
     });
 }
